@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# xmasq: build, test and install.  `make help` lists the targets.
+#
+#   tc_prog/xmasq.bpf.c   -> build/xmasq.bpf.o -> build/xmasq.skel.h
+#   user_prog/core/*.c    -> build/libxmasq-core.a   no system calls; in both programs
+#   user_prog/edge/*.c    -> build/libxmasq-edge.a   kernel and sockets; daemon only
+#   user_prog/xmasqd/*.c  -> build/xmasqd
+#   user_prog/xmasqctl/*.c-> build/xmasqctl          never links libbpf
+#   tests/unit/test_*.c   -> build/tests/unit/test_* sanitized, with the sanitized core
+#   tests/prog/*.c        -> build/tests/prog/xmasq-prog-test
+#   tests/tools/NAME.c    -> build/tests/tools/NAME
+#
+# Sources are found by wildcard: add a file and run make. Variables: V=1 shows the commands;
+# BUILD= is the output directory; CC, CLANG, LLVM_STRIP, BPFTOOL choose tools; LIBBPF=system|src
+# chooses the libbpf (libbpf/README.md); EXTRA_CFLAGS and EXTRA_BPF_CFLAGS are added at the end;
+# SAN= builds the unit tests without sanitizers.
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+BUILD ?= build
+
+# make's own defaults are cc and no PREFIX; ours are below, the user's win.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+CLANG      ?= clang
+LLVM_STRIP ?= llvm-strip
+# Debian keeps bpftool in /usr/sbin, which is not in a plain user's PATH.
+BPFTOOL    ?= $(or $(shell command -v bpftool),/usr/sbin/bpftool)
+PKG_CONFIG ?= pkg-config
+PREFIX     ?= /usr
+SYSCONFDIR ?= /etc
+DESTDIR    ?=
+
+# Quiet by default: `  CC      user_prog/core/config.c`; V=1 shows commands instead, -s nothing.
+ifeq ($(V),1)
+Q   :=
+say :=
+else ifneq ($(findstring s,$(filter-out --%,$(firstword $(MAKEFLAGS)))),)
+Q   := @
+say :=
+else
+Q   := @
+say  = @printf '  %-7s %s\n' '$(1)' '$(2)'
+endif
+
+# Write stdin to $(1) only when that changes it, so that nothing is rebuilt for nothing.
+# The temporary name is per process: two makes may run in one tree.
+update = mkdir -p $(dir $(1)); cat >$(1).$$$$; \
+	if cmp -s $(1).$$$$ $(1); then rm $(1).$$$$; else mv $(1).$$$$ $(1); fi
+
+.PHONY: FORCE
+FORCE:
+
+# ---- flags ----
+
+include libbpf/libbpf.mk
+
+MACHINE := $(shell uname -m)
+BPF_ARCH := $(or $(patsubst x86_64,x86,$(filter x86_64,$(MACHINE))),$\
+	$(patsubst aarch64,arm64,$(filter aarch64,$(MACHINE))),$\
+	$(patsubst ppc64le,powerpc,$(filter ppc64le,$(MACHINE))),$\
+	$(patsubst s390x,s390,$(filter s390x,$(MACHINE))),$\
+	$(patsubst riscv64,riscv,$(filter riscv64,$(MACHINE))),$\
+	$(patsubst loongarch64,loongarch,$(filter loongarch64,$(MACHINE))),$\
+	$(MACHINE))
+
+# <linux/types.h> wants <asm/types.h>, which Debian keeps in a per-architecture directory that
+# clang does not search for the bpf target.
+MULTIARCH_DIR := $(wildcard /usr/include/$(MACHINE)-linux-gnu /usr/include/powerpc64le-linux-gnu)
+
+BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -D__TARGET_ARCH_$(BPF_ARCH) \
+	-Itc_prog -Iheaders -Icommon -I$(BUILD) $(LIBBPF_CFLAGS) \
+	$(addprefix -idirafter ,$(MULTIARCH_DIR)) $(EXTRA_BPF_CFLAGS)
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+
+INCLUDES := -Icommon -Iuser_prog -Iuser_prog/core -Iuser_prog/edge -I$(BUILD)
+
+# Some distributions predefine _FORTIFY_SOURCE in the compiler.
+HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+
+CPPFLAGS_ALL = -D_GNU_SOURCE $(INCLUDES) $(LIBBPF_CFLAGS) $(PKG_CFLAGS)
+CFLAGS_ALL   = -std=gnu11 -O2 -g $(WARN) $(HARDEN) $(CPPFLAGS_ALL) $(EXTRA_CFLAGS)
+LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+
+SAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS_SAN = -std=gnu11 -O1 -g $(WARN) $(SAN) -fno-omit-frame-pointer $(CPPFLAGS_ALL) \
+	$(EXTRA_CFLAGS)
+
+DEPS = -MMD -MP -MF $(@:.o=.d)
+
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmnl yaml-0.1 json-c nettle 2>/dev/null)
+# --as-needed keeps what a program does not use out of it. The core parses netlink with libmnl.
+LIBS_CORE := -lyaml -ljson-c -lnettle -lmnl
+LIBS_EDGE  = $(LIBBPF_LIBS)
+
+# ---- sources ----
+
+SRC_CORE := $(sort $(wildcard user_prog/core/*.c))
+SRC_EDGE := $(sort $(wildcard user_prog/edge/*.c))
+SRC_D    := $(sort $(wildcard user_prog/xmasqd/*.c))
+SRC_CTL  := $(sort $(wildcard user_prog/xmasqctl/*.c))
+SRC_UNIT := $(sort $(wildcard tests/unit/test_*.c))
+# Any other .c in tests/unit is a helper that every unit test links.
+SRC_UNIT_HELP := $(filter-out $(SRC_UNIT),$(sort $(wildcard tests/unit/*.c)))
+SRC_PROG  := $(sort $(wildcard tests/prog/*.c))
+SRC_TOOLS := $(sort $(wildcard tests/tools/*.c))
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+san = $(patsubst %.c,$(BUILD)/asan/%.o,$(1))
+
+BPF_O     := $(BUILD)/xmasq.bpf.o
+SKEL      := $(BUILD)/xmasq.skel.h
+VERSION_H := $(BUILD)/version.h
+CORE_A    := $(BUILD)/libxmasq-core.a
+EDGE_A    := $(BUILD)/libxmasq-edge.a
+CORE_SAN_A := $(BUILD)/asan/libxmasq-core.a
+XMASQD    := $(BUILD)/xmasqd
+XMASQCTL  := $(BUILD)/xmasqctl
+UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(SRC_UNIT))
+PROG_TEST := $(BUILD)/tests/prog/xmasq-prog-test
+TOOLS     := $(patsubst %.c,$(BUILD)/%,$(SRC_TOOLS))
+
+# ---- what to build ----
+
+.PHONY: all bpf core tests tools
+all: $(XMASQD) $(XMASQCTL) $(BPF_O) $(SKEL) ## Build daemon, xmasqctl and BPF object (default)
+
+bpf: $(BPF_O) $(SKEL) ## Build the BPF object and its skeleton only
+
+core: $(CORE_A) ## Build the pure core only
+
+# Without a single source of its kind a test program is left out; tests/run.sh then complains.
+tests: $(UNIT_TESTS) $(if $(SRC_PROG),$(PROG_TEST)) $(TOOLS) ## Build the test programs
+
+tools: $(TOOLS) ## Build the load generators in tests/tools only
+
+# ---- generated files ----
+
+# As root in a user's tree (sudo make) git refuses to look; the check is for hooks and aliases,
+# which describe does not run. No optional locks: root must not rewrite the user's index.
+GIT := git --no-optional-locks -c safe.directory='*'
+
+$(VERSION_H): FORCE
+	@v=$$($(GIT) describe --always --dirty 2>/dev/null || cat VERSION 2>/dev/null || \
+		echo unknown); \
+	printf '/* SPDX-License-Identifier: GPL-2.0-only */\n/* Generated by the Makefile. */\n%s\n' \
+		"#define XM_VERSION \"$$v\"" | { $(call update,$@); }
+
+# A change of compiler or flags rebuilds what was built with the old ones.
+$(BUILD)/.flags-user: FORCE
+	@printf '%s\n' '$(CC) $(CFLAGS_ALL) $(CFLAGS) $(LDFLAGS_ALL) $(LIBS_EDGE)' | { $(call update,$@); }
+$(BUILD)/.flags-san: FORCE
+	@printf '%s\n' '$(CC) $(CFLAGS_SAN)' | { $(call update,$@); }
+$(BUILD)/.flags-bpf: FORCE
+	@printf '%s\n' '$(CLANG) $(BPF_CFLAGS)' | { $(call update,$@); }
+# A source that is gone must leave its archive or program too.
+$(BUILD)/.sources: FORCE
+	@printf '%s\n' '$(SRC_CORE) $(SRC_EDGE) $(SRC_D) $(SRC_CTL) $(SRC_PROG) $(SRC_UNIT_HELP)' | \
+		{ $(call update,$@); }
+
+# ---- BPF ----
+
+# $(1) clang, $(2) object. DWARF goes (the kernel wants only BTF), BTF stays.
+define bpf_compile
+	$(call say,BPF,$(2))
+	$(Q)mkdir -p $(dir $(2))
+	$(Q)$(1) $(BPF_CFLAGS) -MMD -MP -MF $(2:.o=.d) -MT $(2) -c $< -o $(2).tmp
+	$(Q)$(LLVM_STRIP) -g $(2).tmp -o $(2)
+	$(Q)rm -f $(2).tmp
+endef
+
+$(BPF_O): tc_prog/xmasq.bpf.c $(BUILD)/.flags-bpf | $(LIBBPF_DEP)
+	$(call bpf_compile,$(CLANG),$@)
+
+# The same with a given clang: build/clang-19/xmasq.bpf.o. For `make verifier`.
+$(BUILD)/clang-%/xmasq.bpf.o: tc_prog/xmasq.bpf.c $(BUILD)/.flags-bpf | $(LIBBPF_DEP)
+	$(call bpf_compile,clang-$*,$@)
+
+$(SKEL): $(BPF_O) Makefile
+	$(call say,SKEL,$@)
+	$(Q){ echo '/* NOLINTBEGIN: bpftool wrote this */'; $(BPFTOOL) gen skeleton $< name xmasq_bpf && \
+		echo '/* NOLINTEND */'; } >$@
+
+# ---- userspace ----
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/.flags-user | $(VERSION_H) $(LIBBPF_DEP)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(OBJ_FLAGS) $(CFLAGS) $(DEPS) -c $< -o $@
+
+# The skeleton must exist before its users are first compiled; later the .d files know.
+$(call obj,$(SRC_EDGE) $(SRC_D) $(SRC_PROG)): | $(SKEL)
+
+# The BPF side's headers are shared with the program tests alone.
+$(call obj,$(SRC_PROG)): private OBJ_FLAGS := -Itests/prog -Iheaders
+$(call obj,$(SRC_TOOLS)): private OBJ_FLAGS := -pthread
+
+define archive
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+endef
+
+$(CORE_A): $(call obj,$(SRC_CORE)) $(BUILD)/.sources
+	$(archive)
+
+$(EDGE_A): $(call obj,$(SRC_EDGE)) $(BUILD)/.sources
+	$(archive)
+
+# Objects and archives of $^ in their order, then the libraries $(1).
+define link
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(1)
+endef
+
+# An archive in $(LIBBPF_DEP) is order-only here: $(LIBBPF_LIBS) names it in the right place.
+$(XMASQD): $(call obj,$(SRC_D)) $(EDGE_A) $(CORE_A) $(BUILD)/.sources | $(LIBBPF_DEP)
+	$(call link,$(LIBS_EDGE) $(LIBS_CORE))
+
+$(XMASQCTL): $(call obj,$(SRC_CTL)) $(CORE_A) $(BUILD)/.sources
+	$(call link,$(LIBS_CORE))
+
+# ---- tests ----
+
+$(BUILD)/asan/%.o: %.c $(BUILD)/.flags-san | $(VERSION_H)
+	$(call say,CC-SAN,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_SAN) -Itests/unit $(DEPS) -c $< -o $@
+
+$(CORE_SAN_A): $(call san,$(SRC_CORE)) $(BUILD)/.sources
+	$(archive)
+
+$(BUILD)/tests/unit/%: $(BUILD)/asan/tests/unit/%.o $(call san,$(SRC_UNIT_HELP)) $(CORE_SAN_A)
+	$(call say,LD-SAN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(SAN) -Wl,--as-needed $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS_CORE)
+
+$(PROG_TEST): $(call obj,$(SRC_PROG)) $(EDGE_A) $(CORE_A) $(BUILD)/.sources | $(LIBBPF_DEP)
+	$(call link,$(LIBS_EDGE) $(LIBS_CORE))
+
+$(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o
+	$(call link,-pthread -lm)
+
+# ---- running ----
+
+# setup may install what the rest of this file looks for, so build in a make of its own. It gets
+# as many jobs as there are processors unless the user chose a number.
+BUILD_ALL = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+# Give what root built back to the user of sudo, whose next plain make would fail otherwise.
+GIVE_BACK = if [ -n "$$SUDO_UID" ]; then chown -Rh "$$SUDO_UID:$$SUDO_GID" $(BUILD); fi
+NEED_ROOT = [ "$$(id -u)" = 0 ] || \
+	{ echo "make $@ needs root (namespaces, BPF): run with sudo: sudo make $@" >&2; exit 1; }
+
+.PHONY: setup demo check bench lint verifier format
+setup: ## Install the packages that building, the demo and the tests need (Debian)
+	@scripts/setup.sh
+
+demo: ## Show xmasq at work on a two-node test bed (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh
+	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@scripts/demo.sh
+
+check: ## Build and run every test (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh
+	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@tests/run.sh $(SUITES)
+
+bench: ## Measure host, overlay and xmasq (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh
+	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@scripts/bench.sh
+
+lint: ## Check format, headers, layers, licenses and static analysis
+	@scripts/lint.sh
+
+# The oldest and the newest clang-N that is installed, or CLANGS="clang-16 clang-19".
+CLANGS ?= $(shell ls /usr/bin/clang-[0-9]* 2>/dev/null | sed -n 's|.*/\(clang-[0-9]*\)$$|\1|p' | \
+	sort -t- -k2n | sed -n '1p;$$p' | uniq)
+
+verifier: $(PROG_TEST) $(CLANGS:%=$(BUILD)/%/xmasq.bpf.o) ## Load what each clang built (root)
+	@$(NEED_ROOT)
+	@[ -n "$(CLANGS)" ] || { echo "make verifier: no clang-N in /usr/bin" >&2; exit 1; }
+	@set -e; for c in $(CLANGS); do \
+		echo "# $$c"; $(PROG_TEST) --verifier $(BUILD)/$$c/xmasq.bpf.o; done
+
+format: ## Rewrite the C sources with clang-format
+	@scripts/lint.sh --fix-format
+
+# ---- installing ----
+
+UNITDIR = $(PREFIX)/lib/systemd/system
+
+.PHONY: install uninstall clean help
+install: all ## Install under DESTDIR, PREFIX (/usr); an existing configuration is kept
+	install -d $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(XMASQD) $(XMASQCTL) $(DESTDIR)$(PREFIX)/sbin
+	@if [ -f deploy/xmasqd.service ]; then set -x; \
+		install -d $(DESTDIR)$(UNITDIR); \
+		sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' deploy/xmasqd.service \
+			>$(DESTDIR)$(UNITDIR)/xmasqd.service; \
+		chmod 644 $(DESTDIR)$(UNITDIR)/xmasqd.service; fi
+	@if [ -f deploy/xmasqd.yaml ] && [ ! -e $(DESTDIR)$(SYSCONFDIR)/xmasq/xmasqd.yaml ]; then \
+		set -x; install -D -m 644 deploy/xmasqd.yaml \
+			$(DESTDIR)$(SYSCONFDIR)/xmasq/xmasqd.yaml; fi
+
+uninstall: ## Remove what install put there, except the configuration
+	rm -f $(DESTDIR)$(PREFIX)/sbin/xmasqd $(DESTDIR)$(PREFIX)/sbin/xmasqctl \
+		$(DESTDIR)$(UNITDIR)/xmasqd.service
+	@if [ -d $(DESTDIR)$(SYSCONFDIR)/xmasq ]; then \
+		echo "kept the configuration in $(DESTDIR)$(SYSCONFDIR)/xmasq"; fi
+
+clean: ## Remove everything that was built
+	rm -rf $(BUILD)
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]\+\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+# ---- dependencies that the compilers wrote ----
+
+-include $(patsubst %.o,%.d,$(call obj,$(SRC_CORE) $(SRC_EDGE) $(SRC_D) $(SRC_CTL) $(SRC_PROG) \
+	$(SRC_TOOLS)) $(call san,$(SRC_CORE) $(SRC_UNIT) $(SRC_UNIT_HELP)))
+-include $(BPF_O:.o=.d) $(wildcard $(BUILD)/clang-*/xmasq.bpf.d)

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Parsing. A cursor parser for frames whose headers are linear (checks its own
+ * bounds), and a copying one for what lies deeper (tunnels), which works on any skb.
+ */
+#ifndef XM_PARSE_H
+#define XM_PARSE_H
+
+#include "xm_bpf.h"
+
+/**
+ * struct parsed - an eligible packet
+ * @eth, @ip, @l4: point into the packet
+ * @key: the packet's tuple
+ * @idx: enum xm_proto_idx
+ * @tcp_flags: SYN, FIN and RST bits, 0 for UDP
+ */
+struct parsed {
+	struct ethhdr *eth;
+	struct iphdr *ip;
+	void *l4;
+	struct xm_flow_key key;
+	__u32 idx;
+	__u8 tcp_flags;
+};
+
+static __always_inline int ipv4_is_multicast_or_broadcast(__be32 addr)
+{
+	return (addr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || addr == 0xffffffff;
+}
+
+/**
+ * ipv4_eligible() - rules for the IPv4 header alone
+ * @ip: at least 20 readable bytes
+ * @len: bytes from the IP header to the end of the packet
+ *
+ * Return: XM_R_NONE, or why such a packet always takes the overlay.
+ */
+static __always_inline enum xm_reason ipv4_eligible(const struct iphdr *ip, __u32 len)
+{
+	__u32 tot_len = bpf_ntohs(ip->tot_len);
+	__u8 first = *(const __u8 *)ip;
+
+	if (first != 0x45)
+		return first >> 4 == 4 && (first & 0xf) > 5 ? XM_R_IP_OPTIONS : XM_R_TRUNCATED;
+	if (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
+		return XM_R_FRAGMENT;
+	if (ip->protocol == IPPROTO_TCP) {
+		if (tot_len < sizeof(*ip) + sizeof(struct tcphdr))
+			return XM_R_TRUNCATED;
+	} else if (ip->protocol == IPPROTO_UDP) {
+		if (tot_len < sizeof(*ip) + sizeof(struct udphdr))
+			return XM_R_TRUNCATED;
+	} else {
+		return XM_R_NOT_TCP_UDP;
+	}
+	if (tot_len > len)
+		return XM_R_TRUNCATED;
+	if (ipv4_is_multicast_or_broadcast(ip->daddr))
+		return XM_R_MULTICAST;
+	return XM_R_NONE;
+}
+
+static __always_inline void parsed_key(struct xm_flow_key *key, const struct iphdr *ip,
+				       const __be16 *ports)
+{
+	key->saddr = ip->saddr;
+	key->daddr = ip->daddr;
+	key->sport = ports[0];
+	key->dport = ports[1];
+	key->proto = ip->protocol;
+	key->pad[0] = 0;
+	key->pad[1] = 0;
+	key->pad[2] = 0;
+}
+
+/* The same flow as the other end sends it. */
+static __always_inline void flow_key_reverse(struct xm_flow_key *out, const struct xm_flow_key *in)
+{
+	out->saddr = in->daddr;
+	out->daddr = in->saddr;
+	out->sport = in->dport;
+	out->dport = in->sport;
+	out->proto = in->proto;
+	out->pad[0] = 0;
+	out->pad[1] = 0;
+	out->pad[2] = 0;
+}
+
+/**
+ * parse_frame() - Ethernet + IPv4 + TCP or UDP, direct access
+ *
+ * Return: XM_R_NONE with @p filled, or why the packet always takes the overlay. SYN,
+ * FIN and RST are not an error here: they are left in @p->tcp_flags.
+ */
+static __always_inline enum xm_reason parse_frame(struct __sk_buff *skb, struct parsed *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	enum xm_reason r;
+
+	p->eth = data;
+	p->ip = data + sizeof(struct ethhdr);
+	p->l4 = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return XM_R_NOT_IPV4;
+	if (p->l4 > end)
+		return XM_R_TRUNCATED;
+	if (p->eth->h_proto != bpf_htons(ETH_P_IP))
+		return XM_R_NOT_IPV4;
+	r = ipv4_eligible(p->ip, skb->len - sizeof(struct ethhdr));
+	if (r)
+		return r;
+
+	if (p->ip->protocol == IPPROTO_TCP) {
+		const __u8 *tcp = p->l4;
+
+		if (p->l4 + sizeof(struct tcphdr) > end)
+			return XM_R_TRUNCATED;
+		if (tcp[12] < 5 << 4)
+			return XM_R_TRUNCATED;
+		p->tcp_flags = tcp[TCP_FLAGS_OFF] & (TCP_SYN | TCP_FIN | TCP_RST);
+		p->idx = XM_TCP;
+	} else {
+		if (p->l4 + sizeof(struct udphdr) > end)
+			return XM_R_TRUNCATED;
+		p->tcp_flags = 0;
+		p->idx = XM_UDP;
+	}
+	parsed_key(&p->key, p->ip, p->l4);
+	return XM_R_NONE;
+}
+
+/**
+ * struct tunneled - what the NIC's hooks need of an overlay packet's inside
+ * @key: inner tuple
+ * @idx: enum xm_proto_idx
+ * @tcp_flags: SYN, FIN and RST bits
+ */
+struct tunneled {
+	struct xm_flow_key key;
+	__u32 idx;
+	__u8 tcp_flags;
+};
+
+#define TUNNEL_OFF (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+
+/**
+ * parse_tunnel() - inside of a VXLAN or Geneve packet whose outer headers were checked
+ * @type: enum xm_overlay_type
+ *
+ * Copies, since headers this deep need not be linear on receive.
+ *
+ * Return: XM_R_NONE with @t filled, or why the inner packet is not eligible.
+ */
+static __always_inline enum xm_reason parse_tunnel(struct __sk_buff *skb, __u32 type,
+						   struct tunneled *t)
+{
+	struct {
+		struct ethhdr eth;
+		struct iphdr ip;
+	} __attribute__((packed)) in;
+	__u32 off = TUNNEL_OFF;
+	__u8 hdr[8], tcp[2];
+	struct iphdr ip;
+	__be16 ports[2];
+	enum xm_reason r;
+
+	if (bpf_skb_load_bytes(skb, off, hdr, sizeof(hdr)))
+		return XM_R_TRUNCATED;
+	off += sizeof(hdr);
+	if (type == XM_OVERLAY_VXLAN) {
+		if (!(hdr[0] & 0x08)) /* no VNI: RFC 7348, section 5 */
+			return XM_R_TRUNCATED;
+	} else {
+		/* RFC 8926, section 3.4: version 0, not OAM, no critical option, Ethernet inside */
+		if (hdr[0] & 0xc0 || hdr[1] & 0xc0 || hdr[2] != 0x65 || hdr[3] != 0x58)
+			return XM_R_TRUNCATED;
+		off += (hdr[0] & 0x3f) * 4;
+	}
+	if (bpf_skb_load_bytes(skb, off, &in, sizeof(in)))
+		return XM_R_TRUNCATED;
+	if (in.eth.h_proto != bpf_htons(ETH_P_IP))
+		return XM_R_NOT_IPV4;
+	off += sizeof(in);
+	ip = in.ip;
+	r = ipv4_eligible(&ip, skb->len - off + sizeof(struct iphdr));
+	if (r)
+		return r;
+	if (bpf_skb_load_bytes(skb, off, ports, sizeof(ports)))
+		return XM_R_TRUNCATED;
+	t->tcp_flags = 0;
+	t->idx = XM_UDP;
+	if (ip.protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, off + 12, tcp, sizeof(tcp)) || tcp[0] < 5 << 4)
+			return XM_R_TRUNCATED;
+		t->tcp_flags = tcp[1] & (TCP_SYN | TCP_FIN | TCP_RST);
+		t->idx = XM_TCP;
+	}
+	parsed_key(&t->key, &ip, ports);
+	return XM_R_NONE;
+}
+
+#endif

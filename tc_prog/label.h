@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Labels: the ingress half of a flow.
+ *
+ * Theory of operation. A slot's tag says which (peer, label, protocol) it holds. A slot
+ * is claimed by swapping a busy tag into a free one, filled, and published by swapping
+ * in the used tag: a reader that sees its tag sees a complete entry. It is given up by
+ * noting the time and clearing the tag, and then rests for cfg.quarantine: no program
+ * run that still reads the old entry, and no packet in flight that carries the old
+ * label, can meet its next user.
+ */
+#ifndef XM_LABEL_H
+#define XM_LABEL_H
+
+#include "csum.h"
+#include "maps.h"
+
+static __always_inline struct xm_label *label_slot(__be32 peer, __u16 label, __u32 idx)
+{
+	__u32 slot = xm_label_slot(peer, label, idx, cfg.label_mask);
+
+	return bpf_map_lookup_elem(&xm_labels, &slot);
+}
+
+/* The complete entry of a label, NULL when there is none. */
+static __always_inline struct xm_label *label_find(__be32 peer, __u16 label, __u32 idx)
+{
+	struct xm_label *e = label_slot(peer, label, idx);
+	__u8 proto = idx == XM_TCP ? IPPROTO_TCP : IPPROTO_UDP;
+
+	return e && e->tag == xm_tag(peer, label, proto, XM_TAG_USED) ? e : NULL;
+}
+
+/* Whether an entry restores to the flow that the local pod sends as @key. */
+static __always_inline int label_is_flow(const struct xm_label *e, const struct xm_flow_key *key)
+{
+	return e->saddr == key->daddr && e->daddr == key->saddr && e->sport == key->dport &&
+	       e->dport == key->sport;
+}
+
+static __always_inline void label_key(const struct xm_label *e, struct xm_flow_key *key)
+{
+	key->saddr = e->daddr;
+	key->daddr = e->saddr;
+	key->sport = e->dport;
+	key->dport = e->sport;
+	key->proto = e->tag >> 8 & 0xff;
+	key->pad[0] = 0;
+	key->pad[1] = 0;
+	key->pad[2] = 0;
+}
+
+static __always_inline void label_free(struct xm_label *e, __u32 now)
+{
+	e->freed_at = now | 1;
+	__sync_lock_test_and_set(&e->tag, 0);
+}
+
+/* Gives up the label of a flow, if the flow still holds it. */
+static __always_inline void label_release(const struct xm_flow_key *key, struct xm_flow *f,
+					  __u32 idx, __u32 now)
+{
+	struct xm_label *e;
+
+	if (!f->label)
+		return;
+	e = label_find(f->peer, f->label, idx);
+	if (e && label_is_flow(e, key))
+		label_free(e, now);
+	f->label = 0;
+}
+
+/**
+ * label_install() - hold @label for a flow, so that the peer's packets can be restored
+ * @pod: Ethernet header towards the pod
+ * @owner: this node allots
+ *
+ * Return: 0 when the slot now holds the flow (perhaps it already did), 1 when the slot
+ * is in use or resting.
+ */
+static __always_inline int label_install(const struct xm_flow_key *key, const struct xm_flow *f,
+					 const struct xm_pod *pod, __u16 label, __u32 idx,
+					 int owner, __u32 now)
+{
+	__u64 used = xm_tag(f->peer, label, key->proto, XM_TAG_USED);
+	__be16 sport, dport;
+	struct xm_label *e;
+
+	e = label_slot(f->peer, label, idx);
+	if (!e)
+		return 1;
+	if (e->tag == used && label_is_flow(e, key))
+		return 0;
+	if (e->tag)
+		return 1;
+	if (e->freed_at && now - e->freed_at < cfg.quarantine)
+		return 1;
+	if (__sync_val_compare_and_swap(&e->tag, 0, used - XM_TAG_USED + XM_TAG_BUSY))
+		return 1;
+
+	/* What arrives carries the ports of the peer's direction. */
+	sport = owner ? cfg.masq_port : bpf_htons(XM_LABEL_PORT_BASE + label);
+	dport = owner ? bpf_htons(XM_LABEL_PORT_BASE + label) : cfg.masq_port;
+	e->until = f->in_until;
+	e->pod_ifindex = f->pod_ifindex;
+	e->saddr = key->daddr;
+	e->daddr = key->saddr;
+	e->sport = key->dport;
+	e->dport = key->sport;
+	memcpy(e->eth, pod->eth, XM_ETH_LEN);
+	e->node = f->node;
+	e->addr_csum = xm_csum_add(xm_csum_diff32(f->peer, e->saddr),
+				   xm_csum_diff32(f->node, e->daddr));
+	e->port_csum = xm_csum_add(xm_csum_diff32(sport, e->sport), xm_csum_diff32(dport, e->dport));
+	e->owner = owner;
+	e->acked = 0;
+	__sync_lock_test_and_set(&e->tag, used);
+	return 0;
+}
+
+/* Writes what a masqueraded packet of this flow looks like. */
+static __always_inline void flow_set_label(const struct xm_flow_key *key, struct xm_flow *f,
+					   __u16 label, int owner)
+{
+	f->sport = owner ? bpf_htons(XM_LABEL_PORT_BASE + label) : cfg.masq_port;
+	f->dport = owner ? cfg.masq_port : bpf_htons(XM_LABEL_PORT_BASE + label);
+	f->port_csum = xm_csum_add(xm_csum_diff32(key->sport, f->sport),
+				   xm_csum_diff32(key->dport, f->dport));
+	f->label = label;
+}
+
+/* murmur3's finalizer over the tuple: labels of a node's flows spread evenly, and differ
+ * from one load to the next. */
+static __always_inline __u32 label_hash(const struct xm_flow_key *key)
+{
+	__u32 h = cfg.seed ^ key->saddr;
+
+	h = (h ^ h >> 16) * 0x85ebca6bu;
+	h ^= key->daddr;
+	h = (h ^ h >> 13) * 0xc2b2ae35u;
+	h ^= (__u32)key->sport << 16 | key->dport;
+	h = (h ^ h >> 16) * 0x85ebca6bu;
+	return h ^ h >> 15;
+}
+
+/**
+ * label_allot() - owner: choose and hold a label
+ *
+ * Return: XM_R_LABEL_ALLOTTED, or XM_R_LABEL_NONE_FREE.
+ */
+static __always_inline enum xm_reason label_allot(const struct xm_flow_key *key,
+						  struct xm_flow *f, const struct xm_pod *pod,
+						  __u32 idx, __u32 now)
+{
+	__u32 h = label_hash(key);
+	__u16 label;
+
+	for (int i = 0; i < XM_LABEL_TRIES; i++) {
+		label = h & XM_LABEL_MAX;
+		if (label < XM_LABEL_MIN)
+			label = XM_LABEL_MAX;
+		if (!label_install(key, f, pod, label, idx, 1, now)) {
+			flow_set_label(key, f, label, 1);
+			return XM_R_LABEL_ALLOTTED;
+		}
+		h += h >> 15 | 1;
+	}
+	return XM_R_LABEL_NONE_FREE;
+}
+
+#endif

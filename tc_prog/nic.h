@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The underlay NIC's two hooks: tell our packets, the overlay's and everybody else's apart. */
+#ifndef XM_NIC_H
+#define XM_NIC_H
+
+#include "observe.h"
+#include "restore.h"
+
+/**
+ * nic_headers() - IPv4 header and ports of a packet at the NIC
+ * @ip: copy of the fixed 20 bytes
+ * @ports: copy
+ *
+ * Copies, since this is for packets that are not on the fast path, options and
+ * non-linear ones included. Return: 0, or -1 when the packet has no ports of its own.
+ */
+static __always_inline int nic_headers(struct __sk_buff *skb, struct iphdr *ip, __be16 ports[2])
+{
+	__u32 off = sizeof(struct ethhdr);
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, off, ip, sizeof(*ip)))
+		return -1;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return -1;
+	if (ip->frag_off & bpf_htons(IP_OFFSET))
+		return -1;
+	off += (*(__u8 *)ip & 0xf) * 4;
+	return bpf_skb_load_bytes(skb, off, ports, 2 * sizeof(*ports)) ? -1 : 0;
+}
+
+static __always_inline int has_masq_port(const __be16 ports[2])
+{
+	return ports[0] == cfg.masq_port || ports[1] == cfg.masq_port;
+}
+
+/* enum xm_overlay_type when the outer headers are an ordinary tunnel packet's. */
+static __always_inline __u32 outer_of(const struct iphdr *ip, const __be16 ports[2],
+				      struct outer *o)
+{
+	if (ip->protocol != IPPROTO_UDP || *(const __u8 *)ip != 0x45 ||
+	    ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
+		return 0;
+	o->type = overlay_type(ports[1]);
+	o->saddr = ip->saddr;
+	o->daddr = ip->daddr;
+	o->sport = ports[0];
+	return o->type;
+}
+
+/**
+ * guard() - may this packet, which is not ours, leave with the masquerade port?
+ *
+ * Towards a known node it may not: that port is reserved there, and behind it are pods.
+ */
+static __always_inline enum xm_reason guard(const struct iphdr *ip)
+{
+	__u32 idx;
+
+	return peer_find(ip->daddr, &idx) ? XM_R_GUARD : XM_R_NONE;
+}
+
+static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
+{
+	struct outer o = {};
+	__be16 ports[2];
+	struct iphdr ip;
+
+	if (nic_headers(skb, &ip, ports))
+		return XM_R_NONE;
+	if (has_masq_port(ports))
+		return guard(&ip);
+	if (outer_of(&ip, ports, &o))
+		observe_egress(skb, &o);
+	return XM_R_NONE;
+}
+
+/* Everything that restore() does not take: the slow half of the NIC's ingress hook. */
+static __always_inline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
+{
+	struct outer o = {};
+	__be16 ports[2];
+	struct iphdr ip;
+
+	if (nic_headers(skb, &ip, ports)) {
+		if (skb->protocol == bpf_htons(ETH_P_IP) && ip.protocol == IPPROTO_ICMP &&
+		    *(__u8 *)&ip == 0x45)
+			icmp_error(skb);
+		return XM_R_NONE;
+	}
+	if (has_masq_port(ports))
+		return refuse(skb, &ip, ports[0], ports[1], why);
+	if (outer_of(&ip, ports, &o))
+		observe_ingress(skb, &o);
+	return XM_R_NONE;
+}
+
+/**
+ * nic_ingress() - restore what is ours, learn from what is the overlay's
+ * @ifindex: of the pod's host side, with XM_R_RESTORED
+ */
+static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
+{
+	enum xm_reason why = XM_R_MALFORMED;
+	struct xm_label *e;
+	struct parsed pkt;
+	__u32 label;
+
+	/* Some drivers leave the headers in a page fragment. */
+	if (skb->data + TUNNEL_OFF > skb->data_end && skb->len >= TUNNEL_OFF)
+		bpf_skb_pull_data(skb, skb->len < 54 ? TUNNEL_OFF : 54);
+	if (parse_frame(skb, &pkt))
+		return nic_ingress_rest(skb, why);
+	if (pkt.key.sport != cfg.masq_port && pkt.key.dport != cfg.masq_port)
+		return nic_ingress_rest(skb, why);
+
+	why = XM_R_NO_LABEL;
+	label = label_of_ports(pkt.key.sport, pkt.key.dport);
+	/* A probe's label has no entry, and neither has a number that is no label. */
+	if (pkt.tcp_flags || label > XM_LABEL_MAX)
+		return nic_ingress_rest(skb, why);
+	e = label_find(pkt.key.saddr, label, pkt.idx);
+	if (!e || e->node != pkt.key.daddr || e->owner == (pkt.key.dport == cfg.masq_port))
+		return nic_ingress_rest(skb, why);
+	why = restore(skb, &pkt, e, label, ifindex);
+	if (why == XM_R_LABEL_EXPIRED)
+		return nic_ingress_rest(skb, why);
+	return why;
+}
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The overlay's packets, watched at the NIC and where the CNI delivers to a pod: flows
+ * are learned, leases granted, labels told and read. Slow path throughout.
+ */
+#ifndef XM_OBSERVE_H
+#define XM_OBSERVE_H
+
+#include "control.h"
+#include "flow.h"
+#include "parse.h"
+
+/* What the outer header of an overlay packet says; copied, since writing to the packet
+ * invalidates pointers into it. */
+struct outer {
+	__be32 saddr;
+	__be32 daddr;
+	__be16 sport;
+	__u32 type; /* enum xm_overlay_type */
+};
+
+/**
+ * outer_sport_set() - write the outer UDP source port of a packet that is leaving
+ *
+ * The UDP checksum, if any, is one of three kinds (net/ipv4/udp.c, udp_set_csum()):
+ * GSO and "partial" hold the sum of the pseudo-header only, which has no ports; with the
+ * inner checksum offloaded it is complete (local checksum offload) although the skb says
+ * CHECKSUM_PARTIAL. Only where the partial sum starts tells the last two apart.
+ */
+static __always_inline void outer_sport_set(struct __sk_buff *skb, __be16 from, __be16 to)
+{
+	const __u32 udp = sizeof(struct ethhdr) + sizeof(struct iphdr);
+	__u16 check;
+
+	if (from == to)
+		return;
+	if (bpf_skb_load_bytes(skb, udp + offsetof(struct udphdr, check), &check, sizeof(check)))
+		return;
+	if (check && !skb->gso_size && !(skb_csum_partial(skb) && skb_csum_start(skb) == udp)) {
+		check = csum_apply(check, xm_csum_diff32(from, to));
+		if (!check)
+			check = 0xffff;
+		bpf_skb_store_bytes(skb, udp + offsetof(struct udphdr, check), &check,
+				    sizeof(check), 0);
+	}
+	bpf_skb_store_bytes(skb, udp + offsetof(struct udphdr, source), &to, sizeof(to), 0);
+}
+
+/* Owner: an overlay packet that tells no label must not look as if it did. */
+static __always_inline void tell_nothing(struct __sk_buff *skb, const struct outer *o)
+{
+	outer_sport_set(skb, o->sport, o->sport | bpf_htons(XM_LABEL_PORT_BASE));
+}
+
+/* Makes the entry of a flow that leaves for a peer that is up. */
+static __always_inline struct xm_flow *flow_make(const struct tunneled *t, const struct outer *o,
+						 const struct xm_peer *p, __u32 peer_idx, __u32 now)
+{
+	struct xm_flow f = {};
+
+	if (!peer_up(p, t->idx))
+		return NULL;
+	flow_start(&t->key, &f, o->saddr, o->daddr, peer_idx, p->gen, now);
+	if (bpf_map_update_elem(&xm_flows, &t->key, &f, BPF_NOEXIST)) {
+		note(XM_R_FLOW_TABLE_FULL);
+		return NULL;
+	}
+	note(XM_R_FLOW_NEW);
+	return flow_find(&t->key);
+}
+
+/* Owner: the label to tell for this flow, 0 for none; allots one when it is time. */
+static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct xm_flow *f,
+					   __u32 idx, __u32 now)
+{
+	struct xm_label *e;
+	struct xm_pod *pod;
+	__u32 ifindex = f->pod_ifindex;
+	enum xm_reason r;
+
+	if (f->label) {
+		e = label_find(f->peer, f->label, idx);
+		if (e && label_is_flow(e, key))
+			return f->label;
+		/* Lost by eviction or by hand: what the peer knows is void. */
+		f->stage = XM_STAGE_NEW;
+		f->label = 0;
+	}
+	if (!flow_seen(f, now))
+		return 0;
+	pod = bpf_map_lookup_elem(&xm_pods, &ifindex);
+	if (!pod)
+		return 0;
+	r = label_allot(key, f, pod, idx, now);
+	note(r);
+	if (r != XM_R_LABEL_ALLOTTED)
+		return 0;
+	f->stage = XM_STAGE_TOLD;
+	return f->label;
+}
+
+/**
+ * observe_egress() - an overlay packet leaves through the NIC
+ *
+ * That it got here is the CNI's consent to its egress.
+ */
+static __always_inline void observe_egress(struct __sk_buff *skb, const struct outer *o)
+{
+	struct tunneled t = {};
+	__u32 peer_idx = 0, now;
+	struct xm_flow *f;
+	struct xm_peer *p;
+	__u16 label = 0;
+	int owner;
+
+	if (!is_node_addr(o->saddr))
+		return;
+	p = peer_find(o->daddr, &peer_idx);
+	if (!p) {
+		report_stranger(skb, o->daddr, o->saddr, 1);
+		return;
+	}
+	now = now32();
+	p->seen = now;
+	report_wanted(skb, p, o->daddr, o->saddr, 1);
+	owner = is_owner(o->saddr, o->daddr);
+	/* SYN, FIN and RST were dealt with where the pod sent them. */
+	if (parse_tunnel(skb, o->type, &t) || t.tcp_flags)
+		goto tell;
+	f = flow_find(&t.key);
+	if (!f) {
+		f = flow_make(&t, o, p, peer_idx, now);
+		if (!f)
+			goto tell;
+	} else if (f->peer_gen != p->gen || f->peer_idx != peer_idx || f->node != o->saddr ||
+		   f->peer != o->daddr) {
+		label_release(&t.key, f, t.idx, now);
+		flow_start(&t.key, f, o->saddr, o->daddr, peer_idx, p->gen, now);
+		note(XM_R_FLOW_RESET);
+	}
+	if (f->ended)
+		goto tell;
+
+	bpf_skb_load_bytes(skb, 0, f->eth, XM_ETH_LEN);
+	f->nic_ifindex = skb->ifindex;
+	if (now - f->pod_out < cfg.renew) {
+		f->out_until = now + cfg.lease;
+		f->renew_at = now + cfg.renew;
+		note(XM_R_LEASE_OUT);
+	}
+	if (owner && peer_up(p, t.idx))
+		label = label_to_tell(&t.key, f, t.idx, now);
+tell:
+	if (!owner)
+		return;
+	if (label) {
+		outer_sport_set(skb, o->sport, bpf_htons(label));
+		note(XM_R_LABEL_TOLD);
+	} else {
+		tell_nothing(skb, o);
+	}
+}
+
+/* Other node: a label was read from an overlay packet of the reverse flow. */
+static __always_inline void label_read(const struct xm_flow_key *key, struct xm_flow *f,
+				       __u16 label, __u32 idx, __u32 now)
+{
+	__u32 ifindex = f->pod_ifindex;
+	struct xm_pod *pod;
+
+	pod = bpf_map_lookup_elem(&xm_pods, &ifindex);
+	if (!pod)
+		return;
+	if (f->label != label)
+		label_release(key, f, idx, now);
+	if (label_install(key, f, pod, label, idx, 0, now)) {
+		note(XM_R_LABEL_CONFLICT);
+		f->stage = XM_STAGE_NEW;
+		return;
+	}
+	if (f->label != label || f->stage != XM_STAGE_READY) {
+		flow_set_label(key, f, label, 0);
+		f->stage = XM_STAGE_READY;
+		note(XM_R_LABEL_LEARNED);
+		note(XM_R_FLOW_ACTIVE);
+	}
+}
+
+/**
+ * observe_ingress() - an overlay packet arrives at the NIC
+ *
+ * Proves nothing by itself; the CNI's consent shows when the packet reaches the pod.
+ */
+static __always_inline void observe_ingress(struct __sk_buff *skb, const struct outer *o)
+{
+	__u16 label = bpf_ntohs(o->sport);
+	struct xm_flow_key key;
+	struct tunneled t = {};
+	__u32 peer_idx = 0, now;
+	struct xm_flow *f;
+	struct xm_peer *p;
+
+	if (!is_node_addr(o->daddr))
+		return;
+	p = peer_find(o->saddr, &peer_idx);
+	if (!p) {
+		report_stranger(skb, o->saddr, o->daddr, 0);
+		return;
+	}
+	now = now32();
+	p->seen = now;
+	report_wanted(skb, p, o->saddr, o->daddr, 0);
+	if (parse_tunnel(skb, o->type, &t) || t.tcp_flags)
+		return;
+	flow_key_reverse(&key, &t.key);
+	f = flow_find(&key);
+	if (!f || f->ended || f->peer != o->saddr || f->peer_gen != p->gen)
+		return;
+	f->nic_in = now;
+	if (!is_owner(o->daddr, o->saddr) && label >= XM_LABEL_MIN && label <= XM_LABEL_MAX &&
+	    peer_up(p, t.idx))
+		label_read(&key, f, label, t.idx, now);
+}
+
+static __always_inline int eth_equal(const __u8 *a, const __u8 *b)
+{
+	__u32 x[3], y[3];
+
+	memcpy(x, a, XM_ETH_LEN);
+	memcpy(y, b, XM_ETH_LEN);
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
+}
+
+/**
+ * observe_delivery() - the CNI delivers a packet to a pod
+ *
+ * Runs at the pod's host-side interface, for packets from anywhere.
+ */
+static __always_inline void observe_delivery(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, now;
+	struct xm_flow_key key;
+	struct xm_label *e;
+	struct xm_flow *f;
+	struct parsed pkt;
+	struct xm_pod pod, *known;
+
+	if (parse_frame(skb, &pkt))
+		return;
+	flow_key_reverse(&key, &pkt.key);
+	if (pkt.tcp_flags) {
+		flow_tcp_edge(&key, pkt.tcp_flags, ifindex);
+		return;
+	}
+	f = flow_find(&key);
+	if (!f)
+		return;
+	now = now32();
+	if (now - f->nic_in >= cfg.renew)
+		return;
+
+	memcpy(pod.eth, pkt.eth, XM_ETH_LEN);
+	known = bpf_map_lookup_elem(&xm_pods, &ifindex);
+	if (!known || !eth_equal(known->eth, pod.eth))
+		bpf_map_update_elem(&xm_pods, &ifindex, &pod, BPF_ANY);
+	f->pod_ifindex = ifindex;
+	f->in_until = now + cfg.in_lease;
+	note(XM_R_LEASE_IN);
+	if (!f->label)
+		return;
+	e = label_find(f->peer, f->label, pkt.idx);
+	if (!e || !label_is_flow(e, &key))
+		return;
+	memcpy(e->eth, pod.eth, XM_ETH_LEN);
+	e->pod_ifindex = ifindex;
+	e->until = f->in_until;
+}
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A node packet arrives: the fast path's second half, and all that may be wrong with it. */
+#ifndef XM_RESTORE_H
+#define XM_RESTORE_H
+
+#include "control.h"
+#include "nack.h"
+#include "parse.h"
+
+/* Label of a masqueraded packet by its ports; a value above XM_LABEL_MAX for no label. */
+static __always_inline __u32 label_of_ports(__be16 sport, __be16 dport)
+{
+	__be16 other = dport == cfg.masq_port ? sport : dport;
+
+	return (__u32)bpf_ntohs(other) - XM_LABEL_PORT_BASE;
+}
+
+/**
+ * restore() - make the pod's packet of a node packet
+ * @pkt: packet whose source or destination port is the masquerade port
+ * @e: the entry of its label
+ * @ifindex: host-side interface of the pod
+ *
+ * Return: XM_R_RESTORED, XM_R_LABEL_EXPIRED with the packet untouched, or
+ * XM_R_HELPER_FAILED.
+ */
+static __always_inline enum xm_reason restore(struct __sk_buff *skb, struct parsed *pkt,
+					      struct xm_label *e, __u16 label, __u32 *ifindex)
+{
+	__be16 *ports = pkt->l4;
+	__u16 l4_off;
+
+	if (!xm_before(now32(), e->until))
+		return XM_R_LABEL_EXPIRED;
+	if (e->owner && !e->acked)
+		flow_acked(e, label);
+
+	memcpy(pkt->eth, e->eth, XM_ETH_LEN);
+	pkt->ip->saddr = e->saddr;
+	pkt->ip->daddr = e->daddr;
+	pkt->ip->check = csum_apply(pkt->ip->check, e->addr_csum);
+	ports[0] = e->sport;
+	ports[1] = e->dport;
+	l4_off = sizeof(struct ethhdr) + sizeof(struct iphdr) +
+		 (pkt->idx == XM_TCP ? offsetof(struct tcphdr, check) :
+				       offsetof(struct udphdr, check));
+	*ifindex = e->pod_ifindex;
+	if (l4_csum_update(skb, l4_off, pkt->idx, e->addr_csum, e->port_csum))
+		return XM_R_HELPER_FAILED;
+	return XM_R_RESTORED;
+}
+
+/* UDP, P to P: hello, answer or NACK. */
+static __always_inline enum xm_reason control_packet(struct __sk_buff *skb,
+						     const struct iphdr *ip, struct xm_peer *p)
+{
+	const __u32 off = TUNNEL_OFF;
+	struct xm_wire_nack m;
+
+	if (bpf_skb_load_bytes(skb, off, &m, sizeof(m)) ||
+	    m.head.magic != bpf_htonl(XM_WIRE_MAGIC))
+		return p ? XM_R_MALFORMED : XM_R_NOT_PEER;
+	if (m.head.type != XM_WIRE_NACK)
+		return control(skb, XM_EV_CONTROL, p, ip, off);
+	if (!p)
+		return XM_R_NOT_PEER;
+	if (m.head.version == XM_WIRE_VERSION && m.proto == IPPROTO_UDP)
+		nack_digest(ip->saddr, bpf_ntohs(m.label), XM_UDP);
+	return XM_R_NACK_RX;
+}
+
+/* Whether a packet with the probes' label is one; @off: of its payload. */
+static __always_inline int is_probe(struct __sk_buff *skb, __u32 idx, __u32 *off)
+{
+	struct xm_wire_head head;
+	__u8 doff;
+
+	*off = sizeof(struct ethhdr) + sizeof(struct iphdr);
+	if (idx == XM_TCP) {
+		if (bpf_skb_load_bytes(skb, *off + 12, &doff, sizeof(doff)))
+			return 0;
+		*off += (doff >> 4) * 4;
+	} else {
+		*off += sizeof(struct udphdr);
+	}
+	return !bpf_skb_load_bytes(skb, *off, &head, sizeof(head)) &&
+	       head.magic == bpf_htonl(XM_WIRE_MAGIC) && head.type == XM_WIRE_PROBE;
+}
+
+/**
+ * refuse() - a packet on the masquerade port that cannot be restored
+ * @ip: copy of its IPv4 header
+ * @off: of the TCP or UDP header
+ * @why: XM_R_NO_LABEL or XM_R_LABEL_EXPIRED when the ports name a label, XM_R_MALFORMED
+ *       when it was not looked up (fragment, IP options, cut short)
+ *
+ * Return: XM_R_NONE when the packet is none of our business, XM_R_NACK_TX when it has
+ * become the answer to itself, otherwise why it is dropped.
+ */
+static __always_inline enum xm_reason refuse(struct __sk_buff *skb, const struct iphdr *ip,
+					     __be16 sport, __be16 dport, enum xm_reason why)
+{
+	__u32 idx = ip->protocol == IPPROTO_TCP ? XM_TCP : XM_UDP;
+	const __u32 l4 = sizeof(struct ethhdr) + sizeof(struct iphdr);
+	__u32 peer_idx, label, off = 0;
+	struct xm_peer *p;
+	__u8 tcp[2];
+
+	/* Routed through this node, not sent to it. */
+	if (!is_node_addr(ip->daddr))
+		return XM_R_NONE;
+	p = peer_find(ip->saddr, &peer_idx);
+	label = label_of_ports(sport, dport);
+	/* A probe may be the first word of a node that has just seen us. */
+	if (label == XM_LABEL_PROBE && why != XM_R_MALFORMED && is_probe(skb, idx, &off))
+		return control(skb, XM_EV_PROBE, p, ip, off);
+	/* The answer of a stranger's service that happens to live on this port. */
+	if (!p && dport != cfg.masq_port)
+		return XM_R_NONE;
+	if (why == XM_R_MALFORMED)
+		return p ? XM_R_MALFORMED : XM_R_NOT_PEER;
+
+	if (sport == dport)
+		return idx == XM_UDP ? control_packet(skb, ip, p) :
+		       p	     ? XM_R_MALFORMED :
+				       XM_R_NOT_PEER;
+	if (!p)
+		return XM_R_NOT_PEER;
+	if (idx == XM_TCP && bpf_skb_load_bytes(skb, l4 + 12, tcp, sizeof(tcp)))
+		return XM_R_MALFORMED;
+	if (idx == XM_TCP && tcp[1] & TCP_RST) {
+		if (label >= XM_LABEL_MIN && label <= XM_LABEL_MAX)
+			nack_digest(ip->saddr, label, XM_TCP);
+		return XM_R_RST_NACK;
+	}
+	/* Only the owner's packets go to P, only the other node's come from P. */
+	if (label < XM_LABEL_MIN || label > XM_LABEL_MAX ||
+	    is_owner(ip->saddr, ip->daddr) != (dport == cfg.masq_port) ||
+	    (idx == XM_TCP && tcp[1] & (TCP_SYN | TCP_FIN)))
+		return XM_R_MALFORMED;
+	return nack_send(skb, p, label, why);
+}
+
+/**
+ * icmp_error() - an ICMP error that quotes a packet we masqueraded
+ *
+ * The path or the peer's stack refuses the masquerade port: take the flow back. The
+ * error itself goes on to the stack, which finds no socket for it but learns the path
+ * MTU that the overlay needs as well.
+ */
+static __always_inline void icmp_error(struct __sk_buff *skb)
+{
+	const __u32 off = sizeof(struct ethhdr) + sizeof(struct iphdr) + ICMP_HDR_LEN;
+	struct {
+		struct iphdr ip;
+		__be16 ports[2];
+	} q;
+	__u32 label;
+	__u8 type;
+
+	if (bpf_skb_load_bytes(skb, off - ICMP_HDR_LEN, &type, sizeof(type)))
+		return;
+	if (type != ICMP_DEST_UNREACH && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETERPROB)
+		return;
+	if (bpf_skb_load_bytes(skb, off, &q, sizeof(q)) || *(__u8 *)&q.ip != 0x45)
+		return;
+	if (q.ip.protocol != IPPROTO_TCP && q.ip.protocol != IPPROTO_UDP)
+		return;
+	if (!is_node_addr(q.ip.saddr) ||
+	    (q.ports[0] != cfg.masq_port && q.ports[1] != cfg.masq_port))
+		return;
+	label = label_of_ports(q.ports[0], q.ports[1]);
+	if (label < XM_LABEL_MIN || label > XM_LABEL_MAX)
+		return;
+	note(XM_R_ICMP_NACK);
+	nack_digest(q.ip.daddr, label, q.ip.protocol == IPPROTO_TCP ? XM_TCP : XM_UDP);
+}
+
+#endif

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The four hooks of xmasq. Start reading here.
+ *
+ *     pod A ──▶ xmasq_pod_egress ──── masqueraded ───▶ xmasq_nic_egress ──▶ wire
+ *                      │                                     ▲
+ *                      └──▶ CNI: bridge, policy, tunnel ─────┘  observed
+ *
+ *     wire ──▶ xmasq_nic_ingress ──── restored ──────▶ pod B
+ *                      │                                 ▲
+ *                      └──▶ CNI: tunnel, policy ──▶ xmasq_pod_ingress  observed
+ *
+ * Entry points only: they turn a reason into a verdict and a count. What is not ours
+ * returns TC_ACT_UNSPEC, so that other programs on the hook run as if we were not there.
+ *
+ *   masquerade.h   pod's packet to node packet
+ *   nic.h          what is what at the NIC
+ *   restore.h      node packet to pod's packet; what is refused
+ *   observe.h      flows, leases and labels learned from the overlay
+ *   flow.h label.h the two tables
+ *   control.h nack.h  what goes up to the daemon and back to the peer
+ */
+#include "masquerade.h"
+#include "nic.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* Packets leaving a pod: host-side veth, ingress. */
+SEC("tc")
+int xmasq_pod_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex = 0, len = skb->len;
+	enum xm_reason r;
+
+	r = masquerade(skb, &ifindex);
+	count_bytes(r, len);
+	if (r == XM_R_MASQUERADED)
+		return bpf_redirect(ifindex, 0);
+	return r == XM_R_HELPER_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* Packets that the CNI delivers to a pod: host-side veth, egress. */
+SEC("tc")
+int xmasq_pod_ingress(struct __sk_buff *skb)
+{
+	observe_delivery(skb);
+	return TC_ACT_UNSPEC;
+}
+
+/* Packets leaving the node: underlay NIC, egress. */
+SEC("tc")
+int xmasq_nic_egress(struct __sk_buff *skb)
+{
+	enum xm_reason r;
+
+	/* The mark is a secret, and none survives the way out of a pod's namespace. */
+	if (skb->mark == cfg.mark) {
+		skb->mark = 0;
+		return TC_ACT_UNSPEC;
+	}
+	r = nic_egress(skb);
+	if (r == XM_R_NONE)
+		return TC_ACT_UNSPEC;
+	count_bytes(r, skb->len);
+	return TC_ACT_SHOT;
+}
+
+/* Packets arriving at the node: underlay NIC, ingress. */
+SEC("tc")
+int xmasq_nic_ingress(struct __sk_buff *skb)
+{
+	__u32 ifindex = 0, len = skb->len;
+	enum xm_reason r;
+
+	r = nic_ingress(skb, &ifindex);
+	if (r == XM_R_NONE)
+		return TC_ACT_UNSPEC;
+	count_bytes(r, len);
+	if (r == XM_R_RESTORED)
+		return bpf_redirect_peer(ifindex, 0);
+	if (r == XM_R_NACK_TX)
+		return bpf_redirect(skb->ifindex, 0);
+	return TC_ACT_SHOT;
+}
+
+/* Not attached: run by the daemon to relate jiffies to its own clock. */
+SEC("tc")
+int xmasq_clock(struct __sk_buff *skb)
+{
+	xm_clock.jiffies = bpf_jiffies64();
+	xm_clock.ns = bpf_ktime_get_ns();
+	return skb->len ? TC_ACT_UNSPEC : TC_ACT_OK;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The suites of xmasq-prog-test, and its options. */
+#ifndef SUITES_H
+#define SUITES_H
+
+#include <linux/types.h>
+
+struct options {
+	__u64 seed;
+	unsigned int rounds;
+};
+
+extern struct options options;
+
+void suite_pod_egress(void);
+void suite_nic_egress(void);
+void suite_told(void);
+void suite_nic_ingress(void);
+void suite_refused(void);
+void suite_labels(void);
+void suite_pod_ingress(void);
+void suite_life(void);
+void suite_fuzz(void);
+
+/** suite_reasons() - last: every reason was seen by the suites before, or is listed */
+void suite_reasons(void);
+
+/**
+ * verifier_report() - loads every program of an object and prints what it costs
+ * @path: of the object, NULL for the one built in
+ *
+ * Return: 0, or -errno when a program does not load.
+ */
+int verifier_report(const char *path);
+
+#endif

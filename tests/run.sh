@@ -1,0 +1,235 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Run the test suites and sum them up.
+#
+#   tests/run.sh [SUITE...]      suites: unit prog scripts netns (default: all, in this order)
+#
+#   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
+#   prog     build/tests/prog/xmasq-prog-test (the BPF programs on crafted packets; root)
+#   scripts  tests/scripts/*.bats, where there are any
+#   netns    tests/netns/*.bats (end to end, in network namespaces; root)
+#
+# Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
+# non-zero without a failed test or does not finish its plan is a failure, and so is a suite
+# without a single test. With CI=true a skipped test is a failure unless its reason starts with
+# "allowed:". The last line is `N passed, N failed, N skipped`; the exit status is 0 when
+# nothing failed.
+#
+# Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below).
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+shopt -s nullglob
+
+BUILD=${BUILD:-build}
+declare -A time_limit=([unit]=300 [prog]=300 [scripts]=300 [netns]=1500)
+
+passed=0 failed=0 skipped=0
+failures=() # one text per failure: what, then its output
+child=      # process group of the running test program, for the trap
+
+tmp=$(mktemp -d) || exit 1
+cleanup() {
+	[ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
+	rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+if [ -t 1 ]; then
+	green=$'\e[32m' red=$'\e[31m' yellow=$'\e[33m' plain=$'\e[0m'
+else
+	green='' red='' yellow='' plain=''
+fi
+
+pass() {
+	passed=$((passed + 1))
+	printf '  %sok%s    %s\n' "$green" "$plain" "$1"
+}
+
+# fail WHAT [OUTPUT]
+fail() {
+	failed=$((failed + 1))
+	failures+=("$1"${2:+$'\n'"$2"})
+	printf '  %sFAIL%s  %s\n' "$red" "$plain" "$1"
+}
+
+# skip WHAT REASON
+skip() {
+	if [ "${CI:-}" = true ] && [[ $2 != allowed:* ]]; then
+		fail "$1" "skipped in CI, where it must run: ${2:-no reason given}"
+		return
+	fi
+	skipped=$((skipped + 1))
+	printf '  %sskip%s  %s%s\n' "$yellow" "$plain" "$1" "${2:+ ($2)}"
+}
+
+# run_tap NAME SECONDS COMMAND...: run one TAP producer and count its tests.
+run_tap() {
+	local name=$1 limit=$2 rc line lines reader not what why
+	local plan=0 planned=no ran=0 bad=0 bail='' pending='' detail=''
+	local out=$tmp/out err=$tmp/err
+	shift 2
+
+	# The output goes through a file: a daemon that a test left behind would hold a pipe open
+	# and this script with it. timeout makes a process group of its own.
+	: >"$out"
+	timeout -k 10 "$limit" "$@" >"$out" 2>"$err" </dev/null &
+	child=$!
+	exec {lines}< <(exec tail -s 0.1 -n +1 -f --pid="$child" "$out" 2>/dev/null)
+	reader=$!
+
+	while IFS= read -r line <&"$lines" || [ -n "$line" ]; do
+		if [[ $line =~ ^(not\ )?ok($|[[:space:]]+([0-9]+)?([[:space:]]*-)?[[:space:]]*(.*)$) ]]; then
+			not=${BASH_REMATCH[1]} what=${BASH_REMATCH[5]} why=
+			ran=$((ran + 1))
+			# What follows a failed test explains it: the failure is filed when the
+			# next result comes.
+			if [ -n "$pending" ]; then
+				fail "$pending" "$detail"
+				pending='' detail=''
+			fi
+			if [[ $what =~ ^(.*)#[[:space:]]*([sS][kK][iI][pP]|[tT][oO][dD][oO])(.*)$ ]]; then
+				what=$(trim "${BASH_REMATCH[1]}") why=$(trim "${BASH_REMATCH[3]}")
+				# cmocka knows no reasons: it prints the name of the test there.
+				[ -n "$what" ] || { what=$why && why=; }
+				skip "$name: $what" "$why"
+				detail=
+			elif [ -n "$not" ]; then
+				bad=$((bad + 1))
+				pending="$name: $what"
+			else
+				pass "$name: $what"
+				detail=
+			fi
+		elif [[ $line =~ ^1\.\.([0-9]+)(.*)$ ]]; then
+			# cmocka prints one plan for each group of tests.
+			planned=yes
+			plan=$((plan + BASH_REMATCH[1]))
+			why=${BASH_REMATCH[2]}
+			if [ "${BASH_REMATCH[1]}" = 0 ] && [[ ${why,,} == *"# skip"* ]]; then
+				skip "$name" "$(trim "${why#*[sS][kK][iI][pP]}")"
+			fi
+		elif [[ $line == "Bail out!"* ]]; then
+			bail=$line
+		elif [ -n "$line" ]; then
+			detail+=$line$'\n'
+		fi
+	done
+	exec {lines}<&-
+	wait "$child" 2>/dev/null # quiet: bash would report a signal on stderr too
+	rc=$?
+	# End what the program left running in its process group.
+	kill -TERM -- "-$child" 2>/dev/null
+	child=
+	wait "$reader" 2>/dev/null
+
+	[ ! -s "$err" ] || detail+="stderr (last 60 lines):"$'\n'"$(tail -n 60 "$err")"
+	[ -z "$pending" ] || fail "$pending" "$detail"
+
+	if [ -n "$bail" ]; then
+		fail "$name: $bail" "$detail"
+	elif [ $rc = 124 ]; then
+		fail "$name: not done after $limit s (a process that a test left running?)" "$detail"
+	elif [ $rc -gt 128 ]; then
+		fail "$name: killed by signal $(kill -l $((rc - 128)))" "$detail"
+	elif [ $planned = no ]; then
+		fail "$name: no TAP plan (exit status $rc)" "$detail"
+	elif [ $ran != $plan ]; then
+		fail "$name: planned $plan tests, ran $ran (exit status $rc)" "$detail"
+	elif [ $rc != 0 ] && [ $bad = 0 ]; then
+		fail "$name: no test failed, yet the exit status is $rc" "$detail"
+	fi
+}
+
+trim() {
+	local t=${1#"${1%%[![:space:]]*}"}
+	printf '%s' "${t%"${t##*[![:space:]]}"}"
+}
+
+need_root() {
+	[ "$(id -u)" = 0 ] || {
+		fail "$1: needs root; run with sudo"
+		return 1
+	}
+}
+
+# The rest of the running suite's time, at least 1 s.
+left() {
+	echo $((deadline > SECONDS ? deadline - SECONDS : 1))
+}
+
+suite_unit() {
+	local src name
+	# From the sources, so that a stale binary is not run and a missing one is noticed.
+	for src in tests/unit/test_*.c; do
+		name=$(basename "$src" .c)
+		if [ -x "$BUILD/tests/unit/$name" ]; then
+			CMOCKA_MESSAGE_OUTPUT=TAP run_tap "unit/$name" "$(left)" "$BUILD/tests/unit/$name"
+		else
+			fail "unit/$name: not built; run 'make tests'"
+		fi
+	done
+}
+
+suite_prog() {
+	need_root prog || return
+	if [ -x "$BUILD/tests/prog/xmasq-prog-test" ]; then
+		run_tap prog "$(left)" "$BUILD/tests/prog/xmasq-prog-test"
+	else
+		fail "prog: $BUILD/tests/prog/xmasq-prog-test is not built; run 'make tests'"
+	fi
+}
+
+# One bats for each file: failures carry the file's name, and one file that dies hurts no other.
+run_bats() {
+	local file
+	for file; do
+		run_tap "$(basename "$(dirname "$file")")/$(basename "$file" .bats)" "$(left)" \
+			bats --formatter tap "$file"
+	done
+}
+
+suite_scripts() {
+	run_bats tests/scripts/*.bats
+}
+
+suite_netns() {
+	need_root netns || return
+	run_bats tests/netns/*.bats
+}
+
+suites=("$@")
+if [ $# = 0 ]; then
+	suites=(unit prog scripts netns)
+	[ -n "$(echo tests/scripts/*.bats)" ] || suites=(unit prog netns)
+fi
+for suite in "${suites[@]}"; do
+	if [ -z "${time_limit[$suite]:-}" ]; then
+		echo "tests/run.sh: no suite '$suite'; suites are: unit prog scripts netns" >&2
+		exit 2
+	fi
+done
+
+for suite in "${suites[@]}"; do
+	start=$SECONDS
+	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[$suite]}}))
+	before=$((passed + failed + skipped))
+	echo "$suite:"
+	"suite_$suite"
+	[ $((passed + failed + skipped)) != $before ] || fail "$suite: no tests found"
+	echo "  ($suite took $((SECONDS - start)) s)"
+done
+
+if [ $failed != 0 ]; then
+	echo
+	echo "Failures:"
+	for f in "${failures[@]}"; do
+		echo
+		printf '%s\n' "${red}* ${f%%$'\n'*}$plain"
+		[[ $f != *$'\n'* ]] || printf '%s\n' "${f#*$'\n'}" | sed 's/^/    /'
+	done
+fi
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

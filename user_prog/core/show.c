@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+#include <arpa/inet.h>
+
+#include "jsonx.h"
+#include "show.h"
+#include "table.h"
+#include "text.h"
+#include "xm_util.h"
+
+typedef int (*cmp_fn)(const void *a, const void *b);
+
+/*
+ * Copy of the list's pointers, sorted; the objects stay the list's. NULL when out of
+ * memory or empty, told apart by *n.
+ */
+static struct json_object **sorted(struct json_object *list, cmp_fn cmp, unsigned int *n)
+{
+	struct json_object **v;
+	unsigned int i;
+
+	*n = jsonx_len(list);
+	if (!*n)
+		return NULL;
+	v = calloc(*n, sizeof(*v));
+	for (i = 0; v && i < *n; i++)
+		v[i] = json_object_array_get_idx(list, i);
+	if (v)
+		qsort(v, *n, sizeof(*v), cmp);
+	return v;
+}
+
+static struct json_object *at(const void *p)
+{
+	return *(struct json_object *const *)p;
+}
+
+static int cmp_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static uint32_t addr_of(struct json_object *o, const char *key)
+{
+	const char *s = jsonx_str(o, key);
+	__be32 a;
+
+	return text_parse_addr(s, strlen(s), &a) ? 0 : ntohl(a);
+}
+
+static int cmp_pod(const void *a, const void *b)
+{
+	int c = strcmp(jsonx_str(at(a), "ifname"), jsonx_str(at(b), "ifname"));
+
+	return c ? c : cmp_u64(jsonx_u64(at(a), "ifindex"), jsonx_u64(at(b), "ifindex"));
+}
+
+static int cmp_peer(const void *a, const void *b)
+{
+	return cmp_u64(addr_of(at(a), "addr"), addr_of(at(b), "addr"));
+}
+
+static int cmp_flow(const void *a, const void *b)
+{
+	int c = cmp_u64(addr_of(at(a), "saddr"), addr_of(at(b), "saddr"));
+
+	if (!c)
+		c = cmp_u64(addr_of(at(a), "daddr"), addr_of(at(b), "daddr"));
+	if (!c)
+		c = cmp_u64(jsonx_u64(at(a), "sport"), jsonx_u64(at(b), "sport"));
+	if (!c)
+		c = cmp_u64(jsonx_u64(at(a), "dport"), jsonx_u64(at(b), "dport"));
+	return c ? c : strcmp(jsonx_str(at(a), "protocol"), jsonx_str(at(b), "protocol"));
+}
+
+static int finish(struct table *t, const struct show_options *o, FILE *out)
+{
+	int err = table_print(t, out, o->color, 0);
+
+	table_free(t);
+	return err;
+}
+
+static int show_pods(struct json_object *result, const struct show_options *o, FILE *out)
+{
+	static const struct table_column cols[] = {
+		{ "INTERFACE", false, false }, { "NETNS", false, false },
+		{ "ADDRESSES", false, false }, { "KIND", false, false },
+		{ "STATE", false, true },      { "ATTACHED IN", true, false },
+		{ "REASON", false, false },
+	};
+	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
+	struct json_object **v;
+	unsigned int n, i;
+	char us[TABLE_NUM];
+
+	if (!t)
+		return -ENOMEM;
+	v = sorted(jsonx_list(result, "pods"), cmp_pod, &n);
+	for (i = 0; v && i < n; i++) {
+		bool on = jsonx_bool(v[i], "attached");
+
+		us[0] = '\0';
+		if (on && jsonx_has(v[i], "attach_us"))
+			snprintf(us, sizeof(us), "%.1f ms",
+				 (double)jsonx_u64(v[i], "attach_us") / 1000);
+		table_row(t, on ? TABLE_GOOD : TABLE_WARN,
+			  (const char *[]){ jsonx_str(v[i], "ifname"), jsonx_str(v[i], "netns"),
+					    jsonx_str(v[i], "addrs"), jsonx_str(v[i], "kind"),
+					    on ? "attached" : "overlay", us,
+					    jsonx_str(v[i], "reason") });
+	}
+	free(v);
+	return finish(t, o, out);
+}
+
+static const char *end_text(char *buf, size_t len, struct json_object *f, const char *addr,
+			    const char *port)
+{
+	snprintf(buf, len, "%s:%" PRIu64, jsonx_str(f, addr), jsonx_u64(f, port));
+	return buf;
+}
+
+static enum table_color flow_color(const char *state)
+{
+	if (!strcmp(state, "active"))
+		return TABLE_GOOD;
+	return strcmp(state, "lapsed") ? TABLE_DIM : TABLE_WARN;
+}
+
+static int show_flows(struct json_object *result, const struct show_options *o, FILE *out)
+{
+	static const struct table_column cols[] = {
+		{ "PROTO", false, false }, { "LOCAL POD", false, false },
+		{ "REMOTE POD", false, false }, { "PEER", false, false },
+		{ "STATE", false, true },  { "LABEL", true, false },
+		{ "OWNER", false, false }, { "OUT", true, false },
+		{ "IN", true, false },	   { "INTERFACE", false, false },
+	};
+	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
+	struct json_object **v;
+	char src[64], dst[64], label[TABLE_NUM], out_ms[TABLE_NUM], in_ms[TABLE_NUM];
+	unsigned int n, i, shown = 0;
+	uint64_t total = jsonx_u64(result, "total");
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	v = sorted(jsonx_list(result, "flows"), cmp_flow, &n);
+	for (i = 0; v && i < n && (!o->limit || shown < o->limit); i++) {
+		const char *state = jsonx_str(v[i], "state");
+
+		if (o->active && strcmp(state, "active"))
+			continue;
+		label[0] = '\0';
+		if (jsonx_u64(v[i], "label"))
+			snprintf(label, sizeof(label), "%" PRIu64, jsonx_u64(v[i], "label"));
+		table_row(t, flow_color(state),
+			  (const char *[]){
+				  jsonx_str(v[i], "protocol"),
+				  end_text(src, sizeof(src), v[i], "saddr", "sport"),
+				  end_text(dst, sizeof(dst), v[i], "daddr", "dport"),
+				  jsonx_str(v[i], "peer"), state, label,
+				  jsonx_bool(v[i], "owner") ? "us" : "peer",
+				  table_time(out_ms, jsonx_i64(v[i], "out_ms")),
+				  table_time(in_ms, jsonx_i64(v[i], "in_ms")),
+				  jsonx_str(v[i], "pod_ifname") });
+		shown++;
+	}
+	free(v);
+	err = finish(t, o, out);
+	if (!err && shown < total)
+		fprintf(out, "%u of %" PRIu64 " flows\n", shown, total);
+	return err;
+}
+
+/* What is left of a proof; "never" tells a silent path from one that broke. */
+static const char *proof(char buf[TABLE_NUM], struct json_object *p, const char *key)
+{
+	int64_t ms = jsonx_i64(p, key);
+
+	if (!jsonx_has(p, key))
+		return "never";
+	if (ms <= 0)
+		return "lost";
+	return table_time(buf, ms);
+}
+
+static enum table_color peer_color(const char *state)
+{
+	if (!strcmp(state, "up"))
+		return TABLE_GOOD;
+	return strcmp(state, "silent") ? TABLE_BAD : TABLE_WARN;
+}
+
+static int show_peers(struct json_object *result, const struct show_options *o, FILE *out)
+{
+	static const struct table_column cols[] = {
+		{ "PEER", false, false }, { "STATE", false, true }, { "TCP", true, false },
+		{ "UDP", true, false },	  { "RTT", true, false },   { "FLOWS", true, false },
+		{ "OWNER", false, false }, { "HELLOS OUT", true, false },
+		{ "IN", true, false },	  { "HINT", false, false },
+	};
+	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
+	char tcp[TABLE_NUM], udp[TABLE_NUM], rtt[TABLE_NUM], flows[TABLE_NUM], tx[TABLE_NUM],
+		rx[TABLE_NUM];
+	struct json_object **v;
+	unsigned int n, i;
+
+	if (!t)
+		return -ENOMEM;
+	v = sorted(jsonx_list(result, "peers"), cmp_peer, &n);
+	for (i = 0; v && i < n; i++) {
+		rtt[0] = '\0';
+		if (jsonx_has(v[i], "rtt_us"))
+			snprintf(rtt, sizeof(rtt), "%.2f ms",
+				 (double)jsonx_u64(v[i], "rtt_us") / 1000);
+		table_row(t, peer_color(jsonx_str(v[i], "state")),
+			  (const char *[]){ jsonx_str(v[i], "addr"), jsonx_str(v[i], "state"),
+					    proof(tcp, v[i], "tcp_ms"), proof(udp, v[i], "udp_ms"),
+					    rtt, table_count(flows, jsonx_u64(v[i], "flows")),
+					    jsonx_bool(v[i], "owner") ? "us" : "peer",
+					    table_count(tx, jsonx_u64(v[i], "hellos_tx")),
+					    table_count(rx, jsonx_u64(v[i], "hellos_rx")),
+					    jsonx_str(v[i], "hint") });
+	}
+	free(v);
+	return finish(t, o, out);
+}
+
+static enum table_color kind_color(const char *kind)
+{
+	if (!strcmp(kind, "fast"))
+		return TABLE_GOOD;
+	return strcmp(kind, "drop") ? TABLE_PLAIN : TABLE_BAD;
+}
+
+/* In the order of xm_reasons.h, which is that of a packet's way. */
+static int show_counters(struct json_object *result, const struct show_options *o, FILE *out)
+{
+	static const struct table_column cols[] = {
+		{ "REASON", false, false }, { "KIND", false, true }, { "PACKETS", true, false },
+		{ "BYTES", true, false },   { "WHAT", false, false },
+	};
+	struct json_object *list = jsonx_list(result, "counters"), *c;
+	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
+	char packets[TABLE_NUM], bytes[TABLE_NUM];
+	unsigned int i;
+
+	if (!t)
+		return -ENOMEM;
+	for (i = 0; i < jsonx_len(list); i++) {
+		c = json_object_array_get_idx(list, i);
+		if (!o->all && !jsonx_u64(c, "packets"))
+			continue;
+		table_row(t, kind_color(jsonx_str(c, "kind")),
+			  (const char *[]){ jsonx_str(c, "name"), jsonx_str(c, "kind"),
+					    table_count(packets, jsonx_u64(c, "packets")),
+					    table_bytes(bytes, jsonx_u64(c, "bytes")),
+					    jsonx_str(c, "text") });
+	}
+	return finish(t, o, out);
+}
+
+/* Configuration: JSON is YAML, and can be put into the file as it is. */
+static int show_json(struct json_object *result, FILE *out)
+{
+	const char *s = json_object_to_json_string_ext(
+		result, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+				JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	if (!s)
+		return -ENOMEM;
+	fprintf(out, "%s\n", s);
+	return 0;
+}
+
+/* {"flushed": N} or {"text": "..."}: whatever numbers and texts the daemon tells. */
+static int show_plain(struct json_object *result, FILE *out)
+{
+	if (!json_object_is_type(result, json_type_object)) {
+		fputs("done\n", out);
+		return 0;
+	}
+	json_object_object_foreach(result, key, v) {
+		char *s = strdup(json_object_get_string(v) ? json_object_get_string(v) : "-");
+
+		if (!s)
+			return -ENOMEM;
+		fprintf(out, "%s: %s\n", key, table_clean(s));
+		free(s);
+	}
+	return 0;
+}
+
+int show(enum ctl_command command, struct json_object *result, const struct show_options *o,
+	 FILE *out)
+{
+	switch (command) {
+	case CTL_STATUS:
+		return show_status(result, o, out);
+	case CTL_PODS:
+		return show_pods(result, o, out);
+	case CTL_FLOWS:
+		return show_flows(result, o, out);
+	case CTL_PEERS:
+		return show_peers(result, o, out);
+	case CTL_COUNTERS:
+		return show_counters(result, o, out);
+	case CTL_CONFIG:
+		return show_json(result, out);
+	case CTL_FLUSH:
+	case CTL_CLEANUP:
+	case CTL_VERSION:
+	case CTL_COMMANDS:
+		break;
+	}
+	return show_plain(result, out);
+}

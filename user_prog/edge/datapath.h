@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The TC programs and their maps, as the daemon sees them: load, pin, read, change.
+ *
+ * Theory of operation. Maps are pinned in the configured directory and outlive the
+ * daemon; a start (and a reload) loads programs anew around the pinned maps. Constants
+ * of the programs are rodata of one load; what must agree between two loads while one
+ * replaces the other is in the pinned xm_meta. Pins of another layout or size are not
+ * reused: they are removed, with a new epoch, so that peers forget the labels.
+ *
+ * The label and peer tables are mapped into memory. Programs write to them at any time:
+ * userspace stores whole fields and never relies on two of them being of one moment.
+ */
+#ifndef XM_DATAPATH_H
+#define XM_DATAPATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "xm_types.h"
+
+struct xmasq_bpf;
+struct ring_buffer;
+struct hello_peer;
+
+enum datapath_prog {
+	DATAPATH_POD_EGRESS,
+	DATAPATH_POD_INGRESS,
+	DATAPATH_NIC_EGRESS,
+	DATAPATH_NIC_INGRESS,
+	DATAPATH_PROGS,
+};
+
+struct datapath {
+	struct xmasq_bpf *skel;
+	struct ring_buffer *ring;
+	struct xm_label *labels; /* mapped, label_mask + 1 entries */
+	struct xm_peer *peers;	 /* mapped, n_peers entries */
+	size_t labels_len, peers_len;
+	uint32_t n_labels, n_peers;
+	struct xm_meta meta;
+	struct xm_clock clock;	 /* last sample */
+	uint32_t hz;
+	bool reused;		 /* maps of an earlier run were taken over */
+	char pin_dir[CONFIG_PATH_MAX];
+};
+
+typedef void (*datapath_event_fn)(void *arg, const struct xm_event *ev);
+
+/**
+ * datapath_open() - load the programs, take over or make the maps, pin everything
+ * @node: our underlay addresses (network byte order), @n_node of them
+ * @event: called by datapath_poll()
+ *
+ * Return: 0 or -errno, with a log message that says what to do.
+ */
+int datapath_open(struct datapath *d, const struct config *c, const __be32 *node, unsigned int n_node,
+		  datapath_event_fn event, void *arg);
+
+/**
+ * datapath_reload() - load the programs again with other constants around the same maps
+ *
+ * The new programs are not attached yet; on failure the old ones stay in @d.
+ */
+int datapath_reload(struct datapath *d, const struct config *c, const __be32 *node,
+		    unsigned int n_node, datapath_event_fn event, void *arg);
+
+/** datapath_close() - let go; pins and attached programs stay */
+void datapath_close(struct datapath *d);
+
+/** datapath_unpin() - remove every pin of ours under @pin_dir, and the directory */
+int datapath_unpin(const char *pin_dir);
+
+int datapath_prog_fd(const struct datapath *d, enum datapath_prog which);
+const char *datapath_prog_name(enum datapath_prog which);
+/** datapath_prog_info() - kernel id and verified instructions */
+int datapath_prog_info(const struct datapath *d, enum datapath_prog which, uint32_t *id,
+		       uint32_t *insns);
+
+/* Ring of events: descriptor for epoll, and dispatch. */
+int datapath_event_fd(const struct datapath *d);
+int datapath_poll(struct datapath *d);
+
+/** datapath_clock() - sample the programs' clock; all conversions use the last sample */
+int datapath_clock(struct datapath *d);
+/** datapath_jiffies() - 64-bit jiffies at @ms of CLOCK_MONOTONIC */
+uint64_t datapath_jiffies(const struct datapath *d, uint64_t ms);
+/** datapath_ms_left() - milliseconds from the last sample until jiffies @until, negative when over */
+int64_t datapath_ms_left(const struct datapath *d, uint32_t until);
+
+/**
+ * datapath_peer_set() - write a peer's slot
+ * @ok: per protocol, false keeps it on the overlay whatever the proof
+ */
+int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_peer *p,
+		      const bool ok[XM_PROTOS]);
+/** datapath_peer_want_report() - have the next overlay packet of this peer reported */
+void datapath_peer_want_report(struct datapath *d, unsigned int idx);
+/** datapath_peer_forget_labels() - free every label shared with @peer; returns how many */
+unsigned int datapath_peer_forget_labels(struct datapath *d, __be32 peer);
+
+/* Return false from the callback to stop. */
+typedef bool (*datapath_flow_fn)(void *arg, const struct xm_flow_key *key, const struct xm_flow *f);
+/** datapath_flows() - walk the flow table; the callback must not change it */
+int datapath_flows(const struct datapath *d, datapath_flow_fn fn, void *arg);
+/** datapath_flow_del() - remove a flow and free its label */
+int datapath_flow_del(struct datapath *d, const struct xm_flow_key *key, const struct xm_flow *f);
+
+struct datapath_use {
+	uint64_t flows;
+	uint64_t active; /* both leases hold and both nodes can restore */
+	uint64_t tcp_live; /* TCP flows that have been active and did not end */
+	uint64_t labels;
+};
+
+/**
+ * datapath_recycle() - remove what is over, count what is there
+ * @idle_ms: how long a flow's leases must be over
+ *
+ * Return: number of flows removed, or -errno.
+ */
+int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *use);
+
+/** datapath_counters() - sums over all CPUs; @c has XM_R_MAX entries */
+int datapath_counters(const struct datapath *d, struct xm_counter *c);
+
+/** datapath_was_used() - whether packets took the fast path since the pinned tables were made;
+ * true when there are none to tell */
+bool datapath_was_used(const char *pin_dir);
+
+/** datapath_pod_forget() - Ethernet header of a pod's interface that is gone */
+void datapath_pod_forget(struct datapath *d, uint32_t ifindex);
+
+/** datapath_bytes() - kernel memory of one table when full, an estimate from its geometry */
+uint64_t datapath_flows_bytes(const struct datapath *d);
+uint64_t datapath_labels_bytes(const struct datapath *d);
+uint64_t datapath_peers_bytes(const struct datapath *d);
+
+#endif

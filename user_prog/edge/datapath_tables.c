@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The datapath's tables: peers, labels, flows, counters. See datapath.h. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "datapath.h"
+#include "hello.h"
+#include "log.h"
+#include "xmasq.skel.h"
+
+/* Flows read in one system call. */
+#define FLOW_BATCH 1024
+
+/* A hash element beside key and value: struct htab_elem in kernel/bpf/hashtab.c, 48 bytes
+ * on 64-bit kernels, and 16 per bucket. For the size shown to people only. */
+#define HTAB_ELEM   48
+#define HTAB_BUCKET 16
+
+#define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
+
+int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_peer *p,
+		      const bool ok[XM_PROTOS])
+{
+	int fd = bpf_map__fd(d->skel->maps.xm_peer_idx);
+	struct xm_peer *x;
+	__u32 slot = idx;
+
+	if (idx >= d->n_peers)
+		return -ERANGE;
+	x = &d->peers[idx];
+	if (!p->used) {
+		STORE(x->up_until[XM_TCP], 0);
+		STORE(x->up_until[XM_UDP], 0);
+		STORE(x->used, 0);
+		STORE(x->gen, p->gen);
+		return bpf_map_delete_elem(fd, &p->addr) && errno != ENOENT ? -errno : 0;
+	}
+	/* Down first when the slot changes its meaning, up last. */
+	if (x->gen != p->gen || x->addr != p->addr) {
+		STORE(x->up_until[XM_TCP], 0);
+		STORE(x->up_until[XM_UDP], 0);
+	}
+	STORE(x->addr, p->addr);
+	STORE(x->gen, p->gen);
+	STORE(x->epoch, p->epoch);
+	STORE(x->used, 1);
+	if (bpf_map_update_elem(fd, &p->addr, &slot, BPF_ANY)) {
+		log_error("cannot note peer in slot %u: %s", idx, strerror(errno));
+		return -errno;
+	}
+	for (int i = 0; i < XM_PROTOS; i++)
+		STORE(x->up_until[i], ok[i] && p->up_until_ms[i] ?
+					      datapath_jiffies(d, p->up_until_ms[i]) :
+					      0);
+	return 0;
+}
+
+void datapath_peer_want_report(struct datapath *d, unsigned int idx)
+{
+	if (idx < d->n_peers)
+		STORE(d->peers[idx].report, 1);
+}
+
+/* As label_free() in tc_prog/label.h: note the time, then clear the tag. */
+static void label_free(struct datapath *d, struct xm_label *e, uint64_t tag)
+{
+	STORE(e->freed_at, (uint32_t)d->clock.jiffies | 1);
+	__atomic_compare_exchange_n(&e->tag, &tag, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+unsigned int datapath_peer_forget_labels(struct datapath *d, __be32 peer)
+{
+	unsigned int n = 0;
+
+	for (uint32_t i = 0; i < d->n_labels; i++) {
+		uint64_t tag = __atomic_load_n(&d->labels[i].tag, __ATOMIC_ACQUIRE);
+
+		if (tag && (__be32)(tag >> 32) == peer) {
+			label_free(d, &d->labels[i], tag);
+			n++;
+		}
+	}
+	return n;
+}
+
+static struct xm_label *label_of(const struct datapath *d, const struct xm_flow_key *key,
+				 const struct xm_flow *f, uint64_t *tag)
+{
+	unsigned int idx = key->proto == IPPROTO_TCP ? XM_TCP : XM_UDP;
+	struct xm_label *e;
+
+	if (!f->label)
+		return NULL;
+	e = &d->labels[xm_label_slot(f->peer, f->label, idx, d->n_labels - 1)];
+	*tag = xm_tag(f->peer, f->label, key->proto, XM_TAG_USED);
+	if (__atomic_load_n(&e->tag, __ATOMIC_ACQUIRE) != *tag || e->saddr != key->daddr ||
+	    e->daddr != key->saddr || e->sport != key->dport || e->dport != key->sport)
+		return NULL;
+	return e;
+}
+
+int datapath_flows(const struct datapath *d, datapath_flow_fn fn, void *arg)
+{
+	int fd = bpf_map__fd(d->skel->maps.xm_flows), err = 0;
+	struct xm_flow_key *keys;
+	struct xm_flow *flows;
+	__u32 cursor = 0, n;
+	bool first = true, more = true;
+
+	keys = calloc(FLOW_BATCH, sizeof(*keys));
+	flows = calloc(FLOW_BATCH, sizeof(*flows));
+	if (!keys || !flows)
+		err = -ENOMEM;
+	while (!err && more) {
+		n = FLOW_BATCH;
+		/* The cursor of a hash is the number of a bucket (kernel/bpf/hashtab.c). */
+		if (bpf_map_lookup_batch(fd, first ? NULL : &cursor, &cursor, keys, flows, &n,
+					 NULL)) {
+			more = false;
+			if (errno != ENOENT) {
+				err = -errno;
+				break;
+			}
+		}
+		first = false;
+		for (__u32 i = 0; i < n; i++)
+			if (!fn(arg, &keys[i], &flows[i]))
+				goto out;
+	}
+out:
+	free(keys);
+	free(flows);
+	return err;
+}
+
+int datapath_flow_del(struct datapath *d, const struct xm_flow_key *key, const struct xm_flow *f)
+{
+	struct xm_label *e;
+	uint64_t tag;
+
+	e = label_of(d, key, f, &tag);
+	/* The flow first: without it nothing is sent; the label may still restore. */
+	if (bpf_map_delete_elem(bpf_map__fd(d->skel->maps.xm_flows), key) && errno != ENOENT)
+		return -errno;
+	if (e)
+		label_free(d, e, tag);
+	return 0;
+}
+
+struct recycle {
+	struct datapath *d;
+	uint32_t now;
+	uint32_t idle; /* jiffies */
+	struct datapath_use use;
+	struct {
+		struct xm_flow_key key;
+		struct xm_flow f;
+	} *dead;
+	size_t n_dead, max_dead;
+};
+
+static bool recycle_flow(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
+{
+	struct recycle *r = arg;
+	uint32_t last = xm_before(f->out_until, f->in_until) ? f->in_until : f->out_until;
+
+	r->use.flows++;
+	if (f->stage == XM_STAGE_READY && !f->ended && xm_before(r->now, f->out_until) &&
+	    xm_before(r->now, f->in_until))
+		r->use.active++;
+	if (key->proto == IPPROTO_TCP && f->label && !f->ended)
+		r->use.tcp_live++;
+	/* A flow that nobody proves may still be used by its pod: pod_out tells. */
+	if (xm_before(last, f->pod_out))
+		last = f->pod_out;
+	if (!xm_before(last + r->idle, r->now))
+		return true;
+	if (r->n_dead == r->max_dead) {
+		size_t max = r->max_dead ? r->max_dead * 2 : 256;
+		void *p = realloc(r->dead, max * sizeof(*r->dead));
+
+		/* What does not fit is found again next time. */
+		if (!p)
+			return true;
+		r->dead = p;
+		r->max_dead = max;
+	}
+	r->dead[r->n_dead].key = *key;
+	r->dead[r->n_dead++].f = *f;
+	return true;
+}
+
+/* Labels whose flow is gone or has another label: two CPUs raced to allot, or somebody
+ * deleted flows by hand. */
+static void recycle_labels(struct recycle *r)
+{
+	int fd = bpf_map__fd(r->d->skel->maps.xm_flows);
+
+	for (uint32_t i = 0; i < r->d->n_labels; i++) {
+		struct xm_label *e = &r->d->labels[i];
+		uint64_t tag = __atomic_load_n(&e->tag, __ATOMIC_ACQUIRE);
+		struct xm_flow_key key = {};
+		struct xm_flow f;
+
+		if (!tag)
+			continue;
+		r->use.labels++;
+		if ((tag & 0xff) != XM_TAG_USED || !xm_before(e->until + r->idle, r->now))
+			continue;
+		key.saddr = e->daddr;
+		key.daddr = e->saddr;
+		key.sport = e->dport;
+		key.dport = e->sport;
+		key.proto = tag >> 8 & 0xff;
+		if (!bpf_map_lookup_elem(fd, &key, &f) && f.label == (tag >> 16 & 0xffff))
+			continue;
+		label_free(r->d, e, tag);
+		r->use.labels--;
+	}
+}
+
+int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *use)
+{
+	struct recycle r = { .d = d };
+	int err;
+
+	err = datapath_clock(d);
+	if (err)
+		return err;
+	r.now = (uint32_t)d->clock.jiffies;
+	r.idle = (uint32_t)((uint64_t)idle_ms * d->hz / 1000);
+	err = datapath_flows(d, recycle_flow, &r);
+	for (size_t i = 0; i < r.n_dead; i++)
+		datapath_flow_del(d, &r.dead[i].key, &r.dead[i].f);
+	free(r.dead);
+	recycle_labels(&r);
+	r.use.flows -= r.n_dead;
+	if (use)
+		*use = r.use;
+	return err ?: (int)r.n_dead;
+}
+
+static int read_counters(int fd, struct xm_counter *c)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct xm_counter *v;
+
+	if (cpus < 0)
+		return cpus;
+	v = calloc((size_t)cpus, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	memset(c, 0, XM_R_MAX * sizeof(*c));
+	for (__u32 r = 0; r < XM_R_MAX; r++) {
+		if (bpf_map_lookup_elem(fd, &r, v))
+			continue;
+		for (int i = 0; i < cpus; i++) {
+			c[r].packets += v[i].packets;
+			c[r].bytes += v[i].bytes;
+		}
+	}
+	free(v);
+	return 0;
+}
+
+int datapath_counters(const struct datapath *d, struct xm_counter *c)
+{
+	return read_counters(bpf_map__fd(d->skel->maps.xm_counters), c);
+}
+
+bool datapath_was_used(const char *pin_dir)
+{
+	struct xm_counter c[XM_R_MAX] = {};
+	char path[CONFIG_PATH_MAX + 32];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/xm_counters", pin_dir);
+	fd = bpf_obj_get(path);
+	/* No tables, no memory: it may have been a run before the last cleanup. */
+	if (fd < 0)
+		return true;
+	read_counters(fd, c);
+	close(fd);
+	return c[XM_R_MASQUERADED].packets || c[XM_R_RESTORED].packets;
+}
+
+void datapath_pod_forget(struct datapath *d, uint32_t ifindex)
+{
+	bpf_map_delete_elem(bpf_map__fd(d->skel->maps.xm_pods), &ifindex);
+}
+
+uint64_t datapath_flows_bytes(const struct datapath *d)
+{
+	return d->n_labels * (uint64_t)(HTAB_ELEM + HTAB_BUCKET + sizeof(struct xm_flow_key) +
+					sizeof(struct xm_flow));
+}
+
+uint64_t datapath_labels_bytes(const struct datapath *d)
+{
+	return d->labels_len;
+}
+
+uint64_t datapath_peers_bytes(const struct datapath *d)
+{
+	return d->peers_len + d->n_peers * (uint64_t)(HTAB_ELEM + HTAB_BUCKET + 16);
+}

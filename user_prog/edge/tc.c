@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "tc.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "netns.h"
+#include "statefile.h"
+#include "tc_look.h"
+#include "xm_util.h"
+
+#define STATE_NAME "qdiscs"
+
+/* A clsact qdisc that we made. Interface numbers count within a namespace. */
+struct owned {
+	uint64_t netns;
+	uint32_t ifindex;
+};
+
+struct tc {
+	uint32_t priority;
+	uint32_t handle;
+	char *state_dir;
+	struct owned *owned;
+	size_t n, cap;
+};
+
+static XM_PRINTF(2, 3) void explain(struct tc_error *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+}
+
+static int own_add(struct tc *t, uint64_t netns, uint32_t ifindex)
+{
+	if (t->n == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 32;
+		struct owned *v = realloc(t->owned, cap * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		t->owned = v;
+		t->cap = cap;
+	}
+	t->owned[t->n++] = (struct owned){ .netns = netns, .ifindex = ifindex };
+	return 0;
+}
+
+static bool own_has(const struct tc *t, uint64_t netns, uint32_t ifindex)
+{
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		if (t->owned[i].netns == netns && t->owned[i].ifindex == ifindex)
+			return true;
+	}
+	return false;
+}
+
+static bool own_del(struct tc *t, uint64_t netns, uint32_t ifindex)
+{
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		if (t->owned[i].netns == netns && t->owned[i].ifindex == ifindex) {
+			t->owned[i] = t->owned[--t->n];
+			return true;
+		}
+	}
+	return false;
+}
+
+static void own_save(const struct tc *t)
+{
+	size_t len = 0, max = t->n * 48 + 1, i;
+	char *text = malloc(max);
+	int err = -ENOMEM;
+
+	if (text) {
+		text[0] = '\0';
+		for (i = 0; i < t->n; i++)
+			len += (size_t)snprintf(text + len, max - len, "%llu %u\n",
+						(unsigned long long)t->owned[i].netns,
+						t->owned[i].ifindex);
+		err = statefile_write(t->state_dir, STATE_NAME, text);
+		free(text);
+	}
+	if (err)
+		log_warn("cannot write %s/%s: %s; after a restart some clsact qdiscs of ours "
+			 "will be left behind",
+			 t->state_dir, STATE_NAME, strerror(-err));
+}
+
+static int own_load(struct tc *t)
+{
+	char *text, *line, *save = NULL;
+	int err = statefile_read(t->state_dir, STATE_NAME, &text);
+
+	if (err)
+		return err;
+	for (line = strtok_r(text, "\n", &save); !err && line; line = strtok_r(NULL, "\n", &save)) {
+		unsigned long long netns, ifindex;
+		char *end;
+
+		netns = strtoull(line, &end, 10);
+		ifindex = *end == ' ' ? strtoull(end + 1, &end, 10) : 0;
+		if (*end || !netns || !ifindex || ifindex > INT32_MAX) {
+			log_warn("%s/%s: line \"%s\" ignored", t->state_dir, STATE_NAME, line);
+			continue;
+		}
+		if (!own_has(t, netns, (uint32_t)ifindex))
+			err = own_add(t, netns, (uint32_t)ifindex);
+	}
+	free(text);
+	return err;
+}
+
+/* Forget qdiscs of interfaces that went while nobody looked. */
+static void prune(struct tc *t)
+{
+	uint64_t netns = netns_inode();
+	char kind[NL_NAME];
+	bool changed = false;
+	size_t i;
+
+	for (i = t->n; i > 0; i--) {
+		const struct owned *o = &t->owned[i - 1];
+
+		if (o->netns == netns && tc_look_clsact(o->ifindex, kind) == -ENODEV)
+			changed |= own_del(t, netns, o->ifindex);
+	}
+	if (changed)
+		own_save(t);
+}
+
+int tc_open(struct tc **out, const struct tc_opts *opts)
+{
+	struct tc *t = calloc(1, sizeof(*t));
+	int err = -ENOMEM;
+
+	*out = NULL;
+	if (!t)
+		return -ENOMEM;
+	t->priority = opts->priority;
+	t->handle = opts->handle;
+	t->state_dir = strdup(opts->state_dir);
+	if (t->state_dir)
+		err = own_load(t);
+	if (err) {
+		tc_close(t);
+		return err;
+	}
+	prune(t);
+	*out = t;
+	return 0;
+}
+
+void tc_close(struct tc *t)
+{
+	if (!t)
+		return;
+	free(t->owned);
+	free(t->state_dir);
+	free(t);
+}
+
+void tc_forget(struct tc *t, uint32_t ifindex)
+{
+	if (own_del(t, netns_inode(), ifindex))
+		own_save(t);
+}
+
+void tc_forget_netns(struct tc *t, uint64_t inode)
+{
+	bool changed = false;
+	size_t i;
+
+	for (i = t->n; i > 0; i--) {
+		const struct owned *o = &t->owned[i - 1];
+
+		if (o->netns == inode)
+			changed |= own_del(t, inode, o->ifindex);
+	}
+	if (changed)
+		own_save(t);
+}
+
+/* The filter that stands where ours should. */
+struct place {
+	const struct tc *t;
+	struct nl_tc f;
+	enum { PLACE_FREE, PLACE_OURS, PLACE_TAKEN } is;
+};
+
+static int on_place(const struct nl_tc *f, void *arg)
+{
+	struct place *p = arg;
+	bool sibling;
+
+	if (f->chain || f->prio != p->t->priority || p->is == PLACE_OURS)
+		return 0;
+	/*
+	 * A priority belongs to one kind of filter and one protocol: beside a bpf filter
+	 * for all protocols there is room at another handle, beside any other none.
+	 */
+	sibling = !strcmp(f->kind, "bpf") && f->protocol == htons(ETH_P_ALL);
+	if (sibling && f->handle != p->t->handle)
+		return 0;
+	p->f = *f;
+	p->is = sibling && tc_look_ours(f) ? PLACE_OURS : PLACE_TAKEN;
+	return 0;
+}
+
+static int find_place(const struct tc *t, uint32_t ifindex, enum tc_dir dir, struct place *p)
+{
+	memset(p, 0, sizeof(*p));
+	p->t = t;
+	return tc_look_filters(ifindex, dir, on_place, p);
+}
+
+static void set_hook(struct bpf_tc_hook *hook, uint32_t ifindex, enum bpf_tc_attach_point point)
+{
+	memset(hook, 0, sizeof(*hook));
+	hook->sz = sizeof(*hook);
+	hook->ifindex = (int)ifindex;
+	hook->attach_point = point;
+}
+
+static enum bpf_tc_attach_point point_of(enum tc_dir dir)
+{
+	return dir == TC_INGRESS ? BPF_TC_INGRESS : BPF_TC_EGRESS;
+}
+
+/* A clsact qdisc, made if need be; libbpf is asked only then, since it logs -EEXIST. */
+static int need_qdisc(struct tc *t, uint32_t ifindex, struct tc_error *err)
+{
+	struct bpf_tc_hook hook;
+	uint64_t netns = netns_inode();
+	char kind[NL_NAME];
+	int ret;
+
+	ret = tc_look_clsact(ifindex, kind);
+	if (ret) {
+		explain(err, "cannot look for a clsact qdisc: %s", strerror(-ret));
+		return ret;
+	}
+	if (!strcmp(kind, "clsact"))
+		return 0;
+	if (kind[0]) {
+		explain(err, "an \"%s\" qdisc is in the place of clsact; whoever made it has to "
+			     "use clsact, which does the same and egress too",
+			kind);
+		return -EEXIST;
+	}
+	set_hook(&hook, ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	ret = bpf_tc_hook_create(&hook);
+	if (ret == -EEXIST)
+		return 0; /* made by somebody else just now */
+	if (ret) {
+		explain(err, "cannot make a clsact qdisc: %s", strerror(-ret));
+		return ret;
+	}
+	if (!netns || own_has(t, netns, ifindex))
+		return 0;
+	if (own_add(t, netns, ifindex))
+		return 0; /* not remembered: it will be left behind, which is the safe side */
+	own_save(t);
+	return 0;
+}
+
+static int on_any(const struct nl_tc *f, void *arg)
+{
+	(void)f;
+	*(bool *)arg = true;
+	return 0;
+}
+
+/* Remove the qdisc if we made it and nobody uses it. */
+static void drop_qdisc(struct tc *t, uint32_t ifindex)
+{
+	uint64_t netns = netns_inode();
+	struct bpf_tc_hook hook;
+	char kind[NL_NAME];
+	bool used = false;
+	int err;
+
+	if (!own_has(t, netns, ifindex))
+		return;
+	err = tc_look_clsact(ifindex, kind);
+	if (!err && !strcmp(kind, "clsact")) {
+		if (tc_look_filters(ifindex, TC_INGRESS, on_any, &used) ||
+		    tc_look_filters(ifindex, TC_EGRESS, on_any, &used) || used)
+			return;
+		set_hook(&hook, ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+		err = bpf_tc_hook_destroy(&hook);
+		if (err && err != -ENOENT && err != -ENODEV && err != -EINVAL) {
+			log_warn("cannot remove our clsact qdisc from interface %u: %s", ifindex,
+				 strerror(-err));
+			return;
+		}
+	} else if (err && err != -ENODEV) {
+		return;
+	}
+	if (own_del(t, netns, ifindex))
+		own_save(t);
+}
+
+static void explain_taken(const struct tc *t, const struct nl_tc *f, struct tc_error *err)
+{
+	char who[128];
+
+	tc_look_describe(f, who, sizeof(who));
+	if (f->handle == t->handle && !strcmp(f->kind, "bpf"))
+		explain(err, "priority %u handle %#x is taken by %s; change tc.priority or tc.handle",
+			t->priority, t->handle, who);
+	else
+		explain(err, "priority %u is taken by a %s (protocol %#x); change tc.priority",
+			t->priority, who, ntohs(f->protocol));
+}
+
+/* 1 when the program is attached already. */
+static int same_prog(int prog_fd, uint32_t id)
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(prog_fd, &info, &len) && info.id == id;
+}
+
+int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, struct tc_error *err)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = t->handle,
+			    .priority = t->priority);
+	struct bpf_tc_hook hook;
+	struct place p;
+	int ret;
+
+	err->text[0] = '\0';
+	ret = find_place(t, ifindex, dir, &p);
+	if (ret) {
+		explain(err, "cannot list filters: %s", strerror(-ret));
+		return ret;
+	}
+	if (p.is == PLACE_TAKEN) {
+		explain_taken(t, &p.f, err);
+		return -EEXIST;
+	}
+	if (p.is == PLACE_OURS && same_prog(prog_fd, p.f.bpf_id))
+		return 0;
+	if (p.is == PLACE_OURS)
+		opts.flags = BPF_TC_F_REPLACE;
+	ret = need_qdisc(t, ifindex, err);
+	if (ret)
+		return ret;
+	set_hook(&hook, ifindex, point_of(dir));
+	ret = bpf_tc_attach(&hook, &opts);
+	if (ret) {
+		explain(err, "cannot attach: %s", strerror(-ret));
+		drop_qdisc(t, ifindex);
+	}
+	return ret;
+}
+
+static int remove_filter(uint32_t ifindex, enum tc_dir dir, uint32_t priority, uint32_t handle)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority);
+	struct bpf_tc_hook hook;
+	int err;
+
+	set_hook(&hook, ifindex, point_of(dir));
+	err = bpf_tc_detach(&hook, &opts);
+	return err == -ENOENT || err == -ENODEV ? 0 : err;
+}
+
+int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir)
+{
+	struct place p;
+	int err;
+
+	err = find_place(t, ifindex, dir, &p);
+	if (err == -ENODEV) {
+		tc_forget(t, ifindex);
+		return 0;
+	}
+	if (!err && p.is == PLACE_OURS)
+		err = remove_filter(ifindex, dir, t->priority, t->handle);
+	if (!err)
+		drop_qdisc(t, ifindex);
+	return err;
+}
+
+int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id)
+{
+	struct place p;
+	int err;
+
+	*prog_id = 0;
+	err = find_place(t, ifindex, dir, &p);
+	if (err)
+		return err;
+	if (p.is == PLACE_FREE)
+		return -ENOENT;
+	*prog_id = p.f.bpf_id;
+	return p.is == PLACE_OURS ? 0 : -EEXIST;
+}
+
+struct cleanup {
+	struct tc *t;
+	struct nl_tc found[16];
+	unsigned int n;
+	int removed;
+	int err;
+};
+
+static int on_ours(const struct nl_tc *f, void *arg)
+{
+	struct cleanup *c = arg;
+
+	/* libbpf cannot name a chain; we never use one. */
+	if (!f->chain && c->n < XM_ARRAY_SIZE(c->found) && tc_look_ours(f))
+		c->found[c->n++] = *f;
+	return 0;
+}
+
+static void clean_dir(struct cleanup *c, uint32_t ifindex, enum tc_dir dir)
+{
+	unsigned int i;
+	int err;
+
+	c->n = 0;
+	err = tc_look_filters(ifindex, dir, on_ours, c);
+	for (i = 0; !err && i < c->n; i++) {
+		err = remove_filter(ifindex, dir, c->found[i].prio, c->found[i].handle);
+		if (!err)
+			c->removed++;
+	}
+	if (err && err != -ENODEV && !c->err)
+		c->err = err;
+}
+
+static int clean_link(uint32_t ifindex, void *arg)
+{
+	struct cleanup *c = arg;
+
+	clean_dir(c, ifindex, TC_INGRESS);
+	clean_dir(c, ifindex, TC_EGRESS);
+	drop_qdisc(c->t, ifindex);
+	return 0;
+}
+
+int tc_cleanup(struct tc *t)
+{
+	struct cleanup c = { .t = t };
+	int err = tc_look_links(clean_link, &c);
+
+	if (err)
+		return err;
+	return c.err ? c.err : c.removed;
+}

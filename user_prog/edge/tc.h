@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Our programs as filters of clsact qdiscs, next to whatever else is there.
+ *
+ * A filter is ours when it is a bpf filter whose program's name starts with "xmasq_".
+ * Nothing else is ever replaced or removed. A qdisc is removed only when we made it (a
+ * record that survives a restart says so) and no filter is left on it; between that look
+ * and the removal somebody may still add one, which no interface of the kernel prevents.
+ *
+ * Every call works in the network namespace that the calling thread is in, so it can be
+ * used inside netns_run().
+ */
+#ifndef XM_TC_H
+#define XM_TC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct tc;
+
+enum tc_dir {
+	TC_INGRESS,
+	TC_EGRESS,
+};
+
+/**
+ * struct tc_opts
+ * @priority: 1..65535
+ * @handle: 1..0xffff
+ * @state_dir: where the record of our qdiscs is kept (file "qdiscs")
+ */
+struct tc_opts {
+	uint32_t priority;
+	uint32_t handle;
+	const char *state_dir;
+};
+
+/* What is wrong and what to do, for people. */
+struct tc_error {
+	char text[256];
+};
+
+/** tc_open() - read the record; 0 or -errno. @opts is copied */
+int tc_open(struct tc **t, const struct tc_opts *opts);
+
+/** tc_close() - releases memory; attachments stay */
+void tc_close(struct tc *t);
+
+/**
+ * tc_attach() - make a loaded program the filter of one direction
+ * @ifindex: interface
+ * @prog_fd: TC (sched_cls) program whose name starts with "xmasq_"; stays the caller's
+ * @err: filled on failure
+ *
+ * Makes the clsact qdisc when there is none. An older program of ours is replaced
+ * atomically; when this very program is attached already, nothing is done.
+ *
+ * Return: 0; -EEXIST when priority and handle are taken by somebody else; -ENODEV when
+ * the interface is gone; or -errno.
+ */
+int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, struct tc_error *err);
+
+/**
+ * tc_detach() - remove our filter, then the qdisc if it is ours and unused
+ *
+ * Return: 0, also when there is nothing of ours or the interface is gone; or -errno.
+ */
+int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir);
+
+/**
+ * tc_query() - what is attached at our priority and handle
+ * @prog_id: program id
+ * Return: 0; -ENOENT nothing, or no such interface; -EEXIST something that is not ours;
+ * or -errno.
+ */
+int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id);
+
+/**
+ * tc_forget() - the interface is gone: drop the record of its qdisc
+ *
+ * Without it, a later interface with the same index would inherit the record.
+ */
+void tc_forget(struct tc *t, uint32_t ifindex);
+
+/**
+ * tc_forget_netns() - a namespace that programs were attached in is gone
+ * @inode: what netns_inode() said inside it
+ */
+void tc_forget_netns(struct tc *t, uint64_t inode);
+
+/**
+ * tc_cleanup() - remove every filter of ours from every interface of the namespace,
+ * whatever its priority and handle, and our unused qdiscs
+ *
+ * Return: number of filters removed, or the first -errno (the rest is still tried).
+ */
+int tc_cleanup(struct tc *t);
+
+#endif

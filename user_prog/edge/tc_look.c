@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "tc_look.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/bpf.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rtnl_req.h"
+
+#define TRIES 5 /* of a dump that changes interrupt */
+
+struct walk {
+	uint32_t ifindex;
+	int (*fn)(const struct nl_tc *f, void *arg);
+	void *arg;
+};
+
+static int on_filter(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct walk *w = arg;
+	struct nl_msg m;
+
+	if (nl_parse(nlh, nlh->nlmsg_len, &m) || m.type != NL_FILTER ||
+	    m.tc.ifindex != w->ifindex || !m.tc.handle)
+		return 0; /* handle 0: the head of a priority, its filters follow */
+	return w->fn(&m.tc, w->arg);
+}
+
+static uint32_t parent_of(enum tc_dir dir)
+{
+	return TC_H_MAKE(TC_H_CLSACT, dir == TC_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+}
+
+int tc_look_filters(uint32_t ifindex, enum tc_dir dir, int (*fn)(const struct nl_tc *f, void *arg),
+		    void *arg)
+{
+	struct walk w = { .ifindex = ifindex, .fn = fn, .arg = arg };
+	struct rtnl_req req;
+	struct tcmsg *tcm;
+	int err;
+
+	err = rtnl_req_open(&req);
+	if (err)
+		return err;
+	tcm = rtnl_req_start(&req, RTM_GETTFILTER, NLM_F_DUMP, sizeof(*tcm));
+	tcm->tcm_family = AF_UNSPEC;
+	tcm->tcm_ifindex = (int)ifindex;
+	tcm->tcm_parent = parent_of(dir);
+	err = rtnl_req_run(&req, on_filter, &w);
+	rtnl_req_close(&req);
+	return err;
+}
+
+static int on_qdisc(const struct nlmsghdr *nlh, void *arg)
+{
+	struct nl_msg m;
+
+	if (!nl_parse(nlh, nlh->nlmsg_len, &m) && m.type == NL_QDISC && !m.del)
+		memcpy(arg, m.tc.kind, NL_NAME);
+	return 0;
+}
+
+int tc_look_clsact(uint32_t ifindex, char kind[NL_NAME])
+{
+	struct rtnl_req req;
+	struct tcmsg *tcm;
+	int err;
+
+	kind[0] = '\0';
+	err = rtnl_req_open(&req);
+	if (err)
+		return err;
+	tcm = rtnl_req_start(&req, RTM_GETQDISC, 0, sizeof(*tcm));
+	tcm->tcm_family = AF_UNSPEC;
+	tcm->tcm_ifindex = (int)ifindex;
+	tcm->tcm_parent = TC_H_CLSACT;
+	err = rtnl_req_run(&req, on_qdisc, kind);
+	rtnl_req_close(&req);
+	/* No qdisc there yet: -ENOENT; one that was deleted: an answer without a qdisc. */
+	return err == -ENOENT || err == -EINVAL ? 0 : err;
+}
+
+/* Name of a loaded program, "" when it cannot be told. */
+static void prog_name(uint32_t id, char out[BPF_OBJ_NAME_LEN])
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 len = sizeof(info);
+	int fd;
+
+	out[0] = '\0';
+	fd = id ? bpf_prog_get_fd_by_id(id) : -1;
+	if (fd < 0)
+		return;
+	/* bpf_prog_get_info_by_fd() is newer than the oldest libbpf that is supported. */
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len))
+		memcpy(out, info.name, BPF_OBJ_NAME_LEN);
+	close(fd);
+}
+
+bool tc_look_ours(const struct nl_tc *f)
+{
+	char name[BPF_OBJ_NAME_LEN];
+
+	if (strcmp(f->kind, "bpf") != 0)
+		return false;
+	prog_name(f->bpf_id, name);
+	return !strncmp(name, TC_LOOK_PREFIX, strlen(TC_LOOK_PREFIX));
+}
+
+void tc_look_describe(const struct nl_tc *f, char *out, size_t max)
+{
+	char name[BPF_OBJ_NAME_LEN];
+
+	if (strcmp(f->kind, "bpf") != 0) {
+		(void)snprintf(out, max, "%s filter", f->kind[0] ? f->kind : "unknown");
+		return;
+	}
+	prog_name(f->bpf_id, name);
+	(void)snprintf(out, max, "bpf program \"%s\" (id %u)", name[0] ? name : f->bpf_name,
+		       f->bpf_id);
+}
+
+struct link_walk {
+	int (*fn)(uint32_t ifindex, void *arg);
+	void *arg;
+};
+
+static int on_link(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct link_walk *w = arg;
+	struct nl_msg m;
+
+	if (nl_parse(nlh, nlh->nlmsg_len, &m) || m.type != NL_LINK)
+		return 0;
+	return w->fn(m.link.ifindex, w->arg);
+}
+
+int tc_look_links(int (*fn)(uint32_t ifindex, void *arg), void *arg)
+{
+	struct link_walk w = { .fn = fn, .arg = arg };
+	struct ifinfomsg *ifi;
+	struct rtnl_req req;
+	int err, tries = 0;
+
+	err = rtnl_req_open(&req);
+	if (err)
+		return err;
+	do {
+		ifi = rtnl_req_start(&req, RTM_GETLINK, NLM_F_DUMP, sizeof(*ifi));
+		ifi->ifi_family = AF_UNSPEC;
+		err = rtnl_req_run(&req, on_link, &w);
+	} while (err == -EAGAIN && ++tries < TRIES);
+	rtnl_req_close(&req);
+	return err;
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* xmasqctl: asks xmasqd over its control socket and shows the answer. */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "jsonx.h"
+#include "options.h"
+#include "show.h"
+#include "version.h"
+
+enum {
+	EXIT_NO = 1,
+	EXIT_USAGE = 2,
+};
+
+static bool use_color(const struct options *o)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return !o->no_color && !(no && *no) && isatty(STDOUT_FILENO) &&
+	       !(term && !strcmp(term, "dumb"));
+}
+
+static int print_json(struct json_object *result)
+{
+	const char *s = json_object_to_json_string_ext(
+		result, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+				JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	if (!s)
+		return -ENOMEM;
+	printf("%s\n", s);
+	return 0;
+}
+
+/* Ours is known without asking; the daemon's may be missing. */
+static int print_version(const struct options *o, struct json_object *result)
+{
+	struct json_object *both;
+	const char *theirs = jsonx_str(result, "version");
+	int err;
+
+	if (!o->json) {
+		printf("xmasqctl: %s\nxmasqd: %s\n", XM_VERSION, *theirs ? theirs : "unknown");
+		return 0;
+	}
+	both = json_object_new_object();
+	if (!both)
+		return -ENOMEM;
+	err = jsonx_put_str(both, "xmasqctl", XM_VERSION) &&
+			      jsonx_put_str(both, "xmasqd", theirs) ?
+		      print_json(both) :
+		      -ENOMEM;
+	json_object_put(both);
+	return err;
+}
+
+static int print(const struct options *o, struct json_object *result)
+{
+	if (o->req.command == CTL_VERSION)
+		return print_version(o, result);
+	if (o->json)
+		return print_json(result);
+	return show(o->req.command, result, &o->show, stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct json_object *result = NULL;
+	struct options o;
+	char err[512] = "";
+	int ret;
+
+	if (options_parse(argc, argv, &o, err, sizeof(err))) {
+		fprintf(stderr, "xmasqctl: %s\n", err);
+		return EXIT_USAGE;
+	}
+	if (o.help) {
+		options_usage(stdout);
+		return 0;
+	}
+	o.show.color = use_color(&o);
+
+	ret = client_ask(o.socket, &o.req, CLIENT_TIMEOUT_MS, &result, err, sizeof(err));
+	if (ret && o.req.command == CTL_VERSION)
+		print_version(&o, NULL);
+	if (ret) {
+		fprintf(stderr, "xmasqctl: %s\n", err);
+		return EXIT_NO;
+	}
+	ret = print(&o, result);
+	json_object_put(result);
+	/* A full disk or a closed pipe must not look like success. */
+	if (!ret && (fflush(stdout) || ferror(stdout)))
+		ret = -EIO;
+	if (ret) {
+		fprintf(stderr, "xmasqctl: %s\n", strerror(-ret));
+		return EXIT_NO;
+	}
+	return 0;
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The node's conntrack, and the sysctls that acceleration needs.
+ *
+ * Theory of operation. Conntrack follows TCP windows. On the fast path it does not see
+ * the data, so a connection that comes back to the overlay, as each renewal does, is out
+ * of its window: INVALID, which kube-proxy drops. With nf_conntrack_tcp_be_liberal=1 it
+ * is passed. But conntrack never catches up: such a connection needs the sysctl for the
+ * rest of its life, so it is put back only when no such connection is left.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctnl.h"
+#include "daemon.h"
+#include "log.h"
+
+static void set_reason(struct daemon *d, bool ok, const char *text)
+{
+	d->tcp_ok = ok;
+	snprintf(d->tcp_reason, sizeof(d->tcp_reason), "%s", text);
+}
+
+/* Decides whether TCP may be accelerated, and makes it so where the configuration consents. */
+static void decide(struct daemon *d)
+{
+	char value[SYSCTL_VALUE_MAX];
+	int err;
+
+	if (d->cfg.liberal == CONFIG_LIBERAL_IGNORE) {
+		set_reason(d, true, "conntrack.tcp_be_liberal is \"ignore\"");
+		return;
+	}
+	err = sysctl_read(SYSCTL_TCP_BE_LIBERAL, value, sizeof(value));
+	if (err == -ENOENT) {
+		set_reason(d, true, "no conntrack here");
+		return;
+	}
+	if (!err && strcmp(value, "0") && d->cfg.liberal == CONFIG_LIBERAL_REQUIRE) {
+		set_reason(d, true, SYSCTL_TCP_BE_LIBERAL " is 1");
+		return;
+	}
+	if (d->cfg.liberal == CONFIG_LIBERAL_REQUIRE) {
+		set_reason(d, false,
+			   SYSCTL_TCP_BE_LIBERAL
+			   " is 0: set it to 1, or conntrack.tcp_be_liberal to \"set\"");
+		return;
+	}
+	err = sysctl_manage(d->sysctl, SYSCTL_TCP_BE_LIBERAL, "1");
+	if (err) {
+		char text[sizeof(d->tcp_reason)];
+
+		snprintf(text, sizeof(text), "cannot set " SYSCTL_TCP_BE_LIBERAL ": %s",
+			 strerror(-err));
+		set_reason(d, false, text);
+		return;
+	}
+	set_reason(d, true, SYSCTL_TCP_BE_LIBERAL " is 1");
+}
+
+int conntrack_open(struct daemon *d)
+{
+	int err;
+
+	if (d->sysctl)
+		return 0;
+	err = sysctl_open(&d->sysctl, d->cfg.state_dir);
+	if (err)
+		log_error("cannot read the record of sysctls in %s: %s", d->cfg.state_dir,
+			  strerror(-err));
+	return err;
+}
+
+int conntrack_start(struct daemon *d)
+{
+	int err;
+
+	err = conntrack_open(d);
+	if (err)
+		return err;
+	if (d->cfg.reserve_port)
+		err = sysctl_manage_port(d->sysctl, SYSCTL_RESERVED_PORTS, d->cfg.masquerade_port);
+	else
+		err = sysctl_restore(d->sysctl, SYSCTL_RESERVED_PORTS);
+	if (err)
+		log_warn("cannot keep host sockets off port %u: %s: %s; make sure that nothing uses it",
+			 d->cfg.masquerade_port, SYSCTL_RESERVED_PORTS, strerror(-err));
+	decide(d);
+	if (!d->tcp_ok)
+		log_warn("TCP stays on the overlay: %s", d->tcp_reason);
+	return 0;
+}
+
+bool conntrack_check(struct daemon *d)
+{
+	bool was = d->tcp_ok;
+
+	decide(d);
+	if (was == d->tcp_ok)
+		return false;
+	if (d->tcp_ok)
+		log_info("TCP is accelerated: %s", d->tcp_reason);
+	else
+		log_warn("TCP goes back to the overlay: %s", d->tcp_reason);
+	return true;
+}
+
+struct open_conns {
+	const struct inventory *inv;
+	unsigned int n;
+};
+
+/* Forwarded connections only: those of the node itself were never accelerated. */
+static int count_forwarded(const struct nl_ct *ct, void *arg)
+{
+	struct open_conns *o = arg;
+
+	if (inventory_holder(o->inv, ct->orig.saddr) || inventory_holder(o->inv, ct->orig.daddr))
+		return 0;
+	/* 127.0.0.0/8 */
+	if ((ct->orig.saddr & htobe32(0xff000000)) == htobe32(0x7f000000))
+		return 0;
+	o->n++;
+	return 0;
+}
+
+int conntrack_restore(struct daemon *d, bool was_used)
+{
+	struct open_conns o = { .inv = &d->inv };
+	int err, err2;
+
+	err = conntrack_open(d);
+	if (err)
+		return err;
+	err = sysctl_restore(d->sysctl, SYSCTL_RESERVED_PORTS);
+	if (was_used && !d->force)
+		ctnl_dump(count_forwarded, &o);
+	if (o.n) {
+		log_warn("%u forwarded TCP connections are open: " SYSCTL_TCP_BE_LIBERAL
+			 " stays as xmasqd set it, so that conntrack does not cut them; run xmasqd --cleanup again when they are closed, or with --force",
+			 o.n);
+		return err ?: 1;
+	}
+	err2 = sysctl_restore(d->sysctl, NULL);
+	return err ?: err2;
+}

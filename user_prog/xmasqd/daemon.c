@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Start, loop and end of the daemon. See daemon.h for the picture. */
+#include "daemon.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config_file.h"
+#include "log.h"
+#include "sdnotify.h"
+
+uint64_t daemon_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t daemon_now_ms(void)
+{
+	return daemon_now_us() / 1000;
+}
+
+/* ---- events ---- */
+
+static void on_rtnl(enum rtnl_event ev, uint32_t ifindex, void *arg)
+{
+	struct daemon *d = arg;
+	uint32_t id, want, insns;
+
+	d->dirty = true;
+	if (ev == RTNL_CHANGED)
+		return;
+	/* Filters may be gone, or replaced by somebody: what is not ours any more is
+	 * forgotten here and attached again by the next sync. */
+	for (size_t i = 0; i < d->n_att;) {
+		struct attachment *a = &d->att[i];
+		bool nic = a->key.role == RECONCILE_NIC, lost = false;
+
+		if (ev == RTNL_TC_LOST && a->key.ifindex != ifindex) {
+			i++;
+			continue;
+		}
+		for (int dir = TC_INGRESS; dir <= TC_EGRESS && !lost; dir++) {
+			enum datapath_prog p = nic ? (dir == TC_EGRESS ? DATAPATH_NIC_EGRESS :
+									 DATAPATH_NIC_INGRESS) :
+						     (dir == TC_EGRESS ? DATAPATH_POD_INGRESS :
+									 DATAPATH_POD_EGRESS);
+
+			if (datapath_prog_info(&d->dp, p, &want, &insns))
+				continue;
+			lost = tc_query(d->tc, a->key.ifindex, dir, &id) || id != want;
+		}
+		if (lost) {
+			log_warn("programs of %s were removed by somebody: attaching them again",
+				 a->name);
+			*a = d->att[--d->n_att];
+		} else {
+			i++;
+		}
+	}
+}
+
+static void on_signal(struct daemon *d)
+{
+	struct signalfd_siginfo si;
+
+	while (read(d->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGHUP)
+			d->reload = true;
+		else
+			d->stop = true;
+	}
+}
+
+/* ---- start ---- */
+
+static int watch(struct daemon *d, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static int open_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -errno;
+	d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return d->signal_fd < 0 ? -errno : 0;
+}
+
+static int open_tc(struct daemon *d)
+{
+	struct tc_opts opts = {
+		.priority = d->cfg.tc_priority,
+		.handle = d->cfg.tc_handle,
+		.state_dir = d->cfg.state_dir,
+	};
+	int err;
+
+	err = tc_open(&d->tc, &opts);
+	if (err)
+		log_error("cannot read the state in %s: %s", d->cfg.state_dir, strerror(-err));
+	return err;
+}
+
+static int open_rtnl(struct daemon *d)
+{
+	struct rtnl_opts opts = { .routes = d->cfg.underlay_auto };
+	int err;
+
+	err = rtnl_open(&d->rtnl, &d->inv, &opts);
+	if (err)
+		log_error("cannot listen to netlink: %s%s", strerror(-err),
+			  err == -EPERM ? " (CAP_NET_ADMIN and CAP_NET_BROADCAST are needed)" : "");
+	return err;
+}
+
+/* The programs must know our addresses, so look first and load then. */
+static int open_datapath(struct daemon *d)
+{
+	int err;
+
+	err = reconcile_desired(&d->inv, &d->cfg, &d->want);
+	if (err)
+		return err;
+	attach_nodes(d);
+	for (size_t i = 0; i < d->want.n; i++)
+		if (d->want.v[i].key.role == RECONCILE_NIC && !d->want.v[i].attach)
+			log_warn("underlay %s: %s", d->want.v[i].name, d->want.v[i].reason);
+	if (!d->n_nodes)
+		log_warn("no underlay interface with an IPv4 address yet: everything stays on the overlay; check \"underlay\" in %s",
+			 d->config_path);
+	return datapath_open(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
+}
+
+static int open_ctl(struct daemon *d)
+{
+	int err;
+
+	err = ctlsock_open(&d->ctl, d->cfg.control_socket, requests_handle, d);
+	if (err == -EADDRINUSE)
+		log_error("another xmasqd is running: it answers on %s", d->cfg.control_socket);
+	else if (err)
+		log_error("cannot open the control socket %s: %s", d->cfg.control_socket,
+			  strerror(-err));
+	return err;
+}
+
+static int start(struct daemon *d)
+{
+	int err;
+
+	d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (d->epoll_fd < 0)
+		return -errno;
+	err = open_signals(d);
+	/* The control socket first: it is what tells that another daemon runs. */
+	err = err ?: open_ctl(d);
+	err = err ?: open_tc(d);
+	err = err ?: open_rtnl(d);
+	err = err ?: open_datapath(d);
+	if (err)
+		return err;
+	d->names = netns_names_new();
+	if (!d->names)
+		return -ENOMEM;
+	err = conntrack_start(d);
+	err = err ?: peers_start(d);
+	err = err ?: watch(d, d->signal_fd);
+	err = err ?: watch(d, ctlsock_fd(d->ctl));
+	err = err ?: watch(d, rtnl_fd(d->rtnl));
+	err = err ?: watch(d, datapath_event_fd(&d->dp));
+	if (err)
+		return err;
+	/* A port taken by another agent on one interface must not keep the rest down. */
+	if (attach_sync(d))
+		log_warn("some interfaces could not be attached; their pods stay on the overlay");
+	return 0;
+}
+
+/* ---- reload ---- */
+
+/* Programs with new constants, around the same tables. */
+static int reload_programs(struct daemon *d)
+{
+	int err;
+
+	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, datapath_event_fd(&d->dp), NULL);
+	err = datapath_reload(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
+	err = watch(d, datapath_event_fd(&d->dp)) ?: err;
+	return err ?: attach_replace(d);
+}
+
+static void reload(struct daemon *d)
+{
+	struct config_error why;
+	struct config c;
+	const char *key;
+
+	d->reload = false;
+	sdnotify_reloading();
+	if (config_file_read(d->config_path, &c, &why)) {
+		log_error("%s; the old configuration stays in force", why.text);
+		goto out;
+	}
+	key = config_reload_needs_restart(&d->cfg, &c);
+	if (key) {
+		log_error("%s: \"%s\" cannot change in a running daemon: restart it; the old configuration stays in force",
+			  d->config_path, key);
+		goto out;
+	}
+	d->cfg = c;
+	log_init(c.log_level, c.log_format);
+	if (reconcile_desired(&d->inv, &d->cfg, &d->want) == 0)
+		attach_nodes(d);
+	if (reload_programs(d))
+		log_error("the programs could not be replaced; the old ones stay attached");
+	conntrack_start(d);
+	peers_apply_all(d);
+	d->dirty = true;
+	log_info("configuration read again from %s", d->config_path);
+out:
+	sdnotify_ready();
+}
+
+/* ---- loop ---- */
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void sync_now(struct daemon *d)
+{
+	d->dirty = false;
+	attach_sync(d);
+	if (!attach_nodes(d))
+		return;
+	log_info("underlay addresses changed");
+	if (reload_programs(d))
+		log_error("the programs could not be replaced; the old ones stay attached");
+}
+
+static void periodic(struct daemon *d)
+{
+	int err;
+
+	err = datapath_recycle(&d->dp, DAEMON_FLOW_IDLE_MS, &d->use);
+	if (err < 0)
+		log_ratelimited(CONFIG_LOG_WARN, 1, "cannot recycle flows: %s", strerror(-err));
+	if (conntrack_check(d))
+		peers_apply_all(d);
+	/* Retries a dump that failed, and attachments that did. */
+	rtnl_dispatch(d->rtnl, on_rtnl, d);
+	d->dirty = true;
+	sdnotify_status("%zu interfaces, %u peers, %llu flows, %llu on the fast path", d->n_att,
+			d->hello.n_peers, (unsigned long long)d->use.flows,
+			(unsigned long long)d->use.active);
+}
+
+static int loop(struct daemon *d)
+{
+	uint64_t hello_at = 0, recycle_at = daemon_now_ms() + DAEMON_RECYCLE_MS, dog_at = 0;
+	uint64_t dog_ms = sdnotify_watchdog_us() / 2000;
+	struct epoll_event ev[8];
+	uint64_t now, next, wait;
+	int n, t;
+
+	while (!d->stop) {
+		if (d->reload)
+			reload(d);
+		if (d->dirty)
+			sync_now(d);
+		now = daemon_now_ms();
+		/* Every wake-up may have brought a hello or a request: ticks are cheap. */
+		next = peers_tick(d);
+		hello_at = next == UINT64_MAX ? UINT64_MAX : now + next;
+		if (now >= recycle_at) {
+			periodic(d);
+			recycle_at = now + DAEMON_RECYCLE_MS;
+			if (d->dirty)
+				sync_now(d);
+		}
+		if (dog_ms && now >= dog_at) {
+			sdnotify_watchdog();
+			dog_at = now + dog_ms;
+		}
+		wait = min_u64(hello_at, recycle_at);
+		if (dog_ms)
+			wait = min_u64(wait, dog_at);
+		t = ctlsock_timeout_ms(d->ctl);
+		now = daemon_now_ms();
+		wait = wait > now ? wait - now : 0;
+		if (t >= 0)
+			wait = min_u64(wait, (uint64_t)t);
+
+		n = epoll_wait(d->epoll_fd, ev, 8, (int)wait);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			int fd = ev[i].data.fd;
+
+			if (fd == d->signal_fd)
+				on_signal(d);
+			else if (fd == rtnl_fd(d->rtnl))
+				rtnl_dispatch(d->rtnl, on_rtnl, d);
+			else if (fd == datapath_event_fd(&d->dp))
+				datapath_poll(&d->dp);
+		}
+		ctlsock_dispatch(d->ctl);
+	}
+	return 0;
+}
+
+/* ---- end ---- */
+
+int daemon_cleanup(struct daemon *d)
+{
+	bool was_used = datapath_was_used(d->cfg.pin_dir);
+	int err, err2;
+
+	err = attach_remove_all(d);
+	err2 = datapath_unpin(d->cfg.pin_dir);
+	err = err ?: err2;
+	err2 = conntrack_restore(d, was_used);
+	err = err ?: err2;
+	if (!err)
+		log_info("programs, pins and sysctls removed");
+	return err;
+}
+
+static void stop(struct daemon *d)
+{
+	ctlsock_flush(d->ctl, 500);
+	peers_stop(d);
+	datapath_close(&d->dp);
+	ctlsock_close(d->ctl);
+	attach_free(d);
+	if (d->rtnl)
+		rtnl_close(d->rtnl);
+	inventory_free(&d->inv);
+	if (d->tc)
+		tc_close(d->tc);
+	netns_names_free(d->names);
+	if (d->sysctl)
+		sysctl_close(d->sysctl);
+	if (d->signal_fd >= 0)
+		close(d->signal_fd);
+	if (d->epoll_fd >= 0)
+		close(d->epoll_fd);
+}
+
+int daemon_run(struct daemon *d, bool cleanup_only)
+{
+	int err;
+
+	d->epoll_fd = -1;
+	d->signal_fd = -1;
+	d->packet.fd = -1;
+	d->started_ms = daemon_now_ms();
+	libbpf_set_print(log_libbpf);
+	if (cleanup_only) {
+		/* A running daemon would put everything back at once. */
+		err = open_ctl(d);
+		err = err ?: open_tc(d);
+		/* Tells the node's own connections from its pods'. */
+		err = err ?: open_rtnl(d);
+		err = err ?: conntrack_open(d);
+		if (!err)
+			err = daemon_cleanup(d);
+		stop(d);
+		return err;
+	}
+	err = start(d);
+	if (!err) {
+		log_info("running: mode veth, masquerade port %u, lease %u ms",
+			 d->cfg.masquerade_port, d->cfg.lease_ms);
+		sdnotify_ready();
+		err = loop(d);
+	}
+	sdnotify_stopping();
+	if (!err && d->cfg.cleanup_on_exit && !d->cleanup)
+		err = daemon_cleanup(d);
+	else if (!err && !d->cleanup)
+		log_info("stopped; programs and tables stay, xmasqd --cleanup removes them");
+	stop(d);
+	return err;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * xmasqd: one process, one thread, one epoll loop.
+ *
+ *   netlink events ──▶ inventory ──▶ reconcile ──▶ attach.c   programs where they belong
+ *   ring of events ──▶ hello ──────▶ peers.c                  deadlines in the peer table
+ *   control socket ──▶ requests.c                             answers, flush, cleanup
+ *   timers         ──▶ hello, recycler, watchdog
+ *
+ * The datapath needs none of this to carry on: what is agreed runs until its lease or
+ * its peer's deadline is over, then the overlay takes the traffic.
+ */
+#ifndef XM_DAEMON_H
+#define XM_DAEMON_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "ctlsock.h"
+#include "datapath.h"
+#include "hello.h"
+#include "inventory.h"
+#include "netns.h"
+#include "packet.h"
+#include "reconcile.h"
+#include "rtnl.h"
+#include "sysctl.h"
+#include "tc.h"
+
+/* How long a flow's leases must be over before its entry is given up. */
+#define DAEMON_FLOW_IDLE_MS 15000
+#define DAEMON_RECYCLE_MS   5000
+
+/* An attached interface: what reconcile compares, and what "pods" shows. */
+struct attachment {
+	struct reconcile_key key;
+	char name[16];
+	uint64_t attach_us; /* from the netlink event to attached */
+};
+
+struct daemon {
+	struct config cfg;
+	const char *config_path;
+	uint64_t started_ms;
+
+	struct datapath dp;
+	__be32 nodes[XM_NODES_MAX]; /* underlay addresses that the programs know */
+	unsigned int n_nodes;
+	struct datapath_use use;    /* of the last recycler run */
+
+	struct rtnl *rtnl;
+	struct inventory inv;
+	struct reconcile_set want;
+	struct attachment *att;
+	size_t n_att, cap_att;
+	struct tc *tc;
+	struct netns_names *names;
+	bool dirty; /* inventory changed: reconcile before waiting again */
+
+	struct hello hello;
+	struct packet packet;
+
+	struct sysctl *sysctl;
+	bool tcp_ok;
+	char tcp_reason[160];
+
+	struct ctlsock *ctl;
+	int epoll_fd;
+	int signal_fd;
+	bool reload;
+	bool stop;
+	bool cleanup; /* on the way out */
+	bool force;   /* clean up even what open connections need */
+};
+
+uint64_t daemon_now_ms(void);
+uint64_t daemon_now_us(void);
+
+/* daemon.c */
+/** daemon_cleanup() - remove programs, pins and sysctls; Return: as conntrack_restore() */
+int daemon_cleanup(struct daemon *d);
+int daemon_run(struct daemon *d, bool cleanup_only);
+
+/* attach.c */
+int attach_sync(struct daemon *d);
+/** attach_nodes() - our underlay addresses by the inventory; true when they changed */
+bool attach_nodes(struct daemon *d);
+/** attach_replace() - all attached programs by those of the present load */
+int attach_replace(struct daemon *d);
+int attach_remove_all(struct daemon *d);
+void attach_free(struct daemon *d);
+
+/* peers.c */
+int peers_start(struct daemon *d);
+void peers_stop(struct daemon *d);
+void peers_event(void *arg, const struct xm_event *ev);
+/** peers_tick() - Return: milliseconds until the next call, UINT64_MAX for never */
+uint64_t peers_tick(struct daemon *d);
+/** peers_apply_all() - write every peer again, after tcp_ok changed */
+void peers_apply_all(struct daemon *d);
+
+/* conntrack.c: the sysctls that acceleration needs */
+int conntrack_open(struct daemon *d);
+int conntrack_start(struct daemon *d);
+/** conntrack_check() - somebody may have changed the sysctl; true when tcp_ok changed */
+bool conntrack_check(struct daemon *d);
+/**
+ * conntrack_restore() - put back what we set
+ * @was_used: packets have taken the fast path since the tables were made
+ *
+ * be_liberal stays while forwarded TCP connections are open that conntrack may have lost
+ * track of, unless d->force. Return: 0, 1 when it stayed, or -errno.
+ */
+int conntrack_restore(struct daemon *d, bool was_used);
+
+/* requests.c */
+struct json_object;
+int requests_handle(void *arg, const struct ctl_request *req, struct json_object **result, char *err,
+		    size_t err_len);
+
+#endif

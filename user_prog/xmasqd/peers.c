@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Hello's state machine, joined to the ring, the packet socket and the peer table. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "log.h"
+#include "psk.h"
+#include "rng.h"
+
+static const char *addr_str(char *buf, __be32 addr)
+{
+	return inet_ntop(AF_INET, &addr, buf, INET_ADDRSTRLEN);
+}
+
+static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *frame, size_t len)
+{
+	struct daemon *d = arg;
+
+	/* Counted there; a lost hello is what hello is made for. */
+	packet_send(&d->packet, p->ifindex, frame, len);
+}
+
+static void apply(void *arg, unsigned int idx, const struct hello_peer *p, bool epoch_changed)
+{
+	struct daemon *d = arg;
+	const bool ok[XM_PROTOS] = { [XM_TCP] = d->tcp_ok, [XM_UDP] = true };
+	char buf[INET_ADDRSTRLEN];
+	unsigned int n;
+
+	datapath_peer_set(&d->dp, idx, p, ok);
+	if (epoch_changed) {
+		n = datapath_peer_forget_labels(&d->dp, p->addr);
+		log_info("peer %s started over (epoch %08x): %u labels forgotten",
+			 addr_str(buf, p->addr), p->epoch, n);
+	}
+}
+
+/* Peers of the previous run keep their slots, so that their flows stay where they are. */
+static void adopt(struct daemon *d)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < d->dp.n_peers; i++) {
+		const struct xm_peer *x = &d->dp.peers[i];
+		struct hello_peer was = {
+			.used = x->used,
+			.addr = x->addr,
+			.gen = x->gen,
+			.epoch = x->epoch,
+			.node = d->nodes[0],
+		};
+
+		if (!x->used && !x->gen)
+			continue;
+		/* In whole milliseconds back from jiffies; proof in the past stays there. */
+		for (int k = 0; k < XM_PROTOS; k++)
+			if (x->up_until[k] > d->dp.clock.jiffies)
+				was.up_until_ms[k] = daemon_now_ms() +
+						     (x->up_until[k] - d->dp.clock.jiffies) *
+							     1000 / d->dp.hz;
+		if (hello_adopt(&d->hello, i, &was, daemon_now_ms()))
+			continue;
+		if (!x->used)
+			continue;
+		datapath_peer_want_report(&d->dp, i);
+		n++;
+	}
+	if (n)
+		log_info("%u peers of an earlier run taken over", n);
+}
+
+int peers_start(struct daemon *d)
+{
+	struct hello_config hc = {
+		.masq_port = d->cfg.masquerade_port,
+		.lease_ms = d->cfg.lease_ms,
+		.epoch = d->dp.meta.epoch,
+	};
+	char why[PSK_ERR];
+	int err;
+
+	if (d->cfg.psk_file[0]) {
+		err = psk_read(d->cfg.psk_file, hc.key, &hc.key_len, why);
+		if (err) {
+			log_error("psk_file %s: %s", d->cfg.psk_file, why);
+			return err;
+		}
+	}
+	err = packet_open(&d->packet, d->dp.meta.mark);
+	if (err) {
+		log_error("cannot open a packet socket: %s (CAP_NET_RAW and CAP_NET_ADMIN are needed)",
+			  strerror(-err));
+		goto out;
+	}
+	err = hello_init(&d->hello, &hc, d->cfg.peers, send_frame, apply, rng_u64, d);
+	if (err)
+		goto out;
+	adopt(d);
+out:
+	explicit_bzero(&hc, sizeof(hc));
+	return err;
+}
+
+void peers_stop(struct daemon *d)
+{
+	explicit_bzero(d->hello.cfg.key, sizeof(d->hello.cfg.key));
+	hello_free(&d->hello);
+	packet_close(&d->packet);
+}
+
+void peers_event(void *arg, const struct xm_event *ev)
+{
+	struct daemon *d = arg;
+	unsigned int idx;
+	struct hello_peer *p;
+	enum hello_state before = HELLO_SILENT;
+	char buf[INET_ADDRSTRLEN];
+
+	p = hello_find(&d->hello, ev->peer, &idx);
+	if (p)
+		before = p->state;
+	datapath_clock(&d->dp);
+	d->hello.now_us = daemon_now_us();
+	hello_event(&d->hello, ev, daemon_now_ms());
+	p = hello_find(&d->hello, ev->peer, &idx);
+	if (p && p->state != before)
+		log_info("peer %s is %s%s%s", addr_str(buf, p->addr), hello_state_name(p->state),
+			 p->state == HELLO_UP ? "" : ": ",
+			 p->state == HELLO_UP ? "" : hello_state_text(p->state));
+}
+
+/* Overlay traffic keeps an address known; the programs note when they last saw some. */
+static void note_traffic(struct daemon *d, uint64_t now)
+{
+	uint32_t jiffies = (uint32_t)d->dp.clock.jiffies;
+
+	for (unsigned int i = 0; i < d->dp.n_peers; i++) {
+		const struct xm_peer *x = &d->dp.peers[i];
+		uint32_t ago;
+
+		if (!x->used || !x->seen)
+			continue;
+		ago = (uint32_t)((uint64_t)(jiffies - x->seen) * 1000 / d->dp.hz);
+		if (ago < HELLO_FORGET_MS)
+			hello_traffic(&d->hello, i, now > ago ? now - ago : 0);
+	}
+}
+
+uint64_t peers_tick(struct daemon *d)
+{
+	uint64_t now = daemon_now_ms(), next;
+	enum hello_state *before;
+	char buf[INET_ADDRSTRLEN];
+
+	if (!d->hello.n_peers)
+		return UINT64_MAX;
+	datapath_clock(&d->dp);
+	note_traffic(d, now);
+	before = calloc(d->hello.max_peers, sizeof(*before));
+	for (unsigned int i = 0; before && i < d->hello.max_peers; i++)
+		before[i] = d->hello.peers[i].state;
+	d->hello.now_us = daemon_now_us();
+	next = hello_tick(&d->hello, now);
+	for (unsigned int i = 0; before && i < d->hello.max_peers; i++) {
+		const struct hello_peer *p = &d->hello.peers[i];
+
+		if (!p->used || p->state == before[i])
+			continue;
+		if (p->state == HELLO_DOWN)
+			/* Its address may have moved to other hardware. */
+			datapath_peer_want_report(&d->dp, i);
+		log_info("peer %s is %s%s%s", addr_str(buf, p->addr), hello_state_name(p->state),
+			 p->state == HELLO_UP ? "" : ": ",
+			 p->state == HELLO_UP ? "" : hello_state_text(p->state));
+	}
+	free(before);
+	return next;
+}
+
+void peers_apply_all(struct daemon *d)
+{
+	datapath_clock(&d->dp);
+	for (unsigned int i = 0; i < d->hello.max_peers; i++)
+		if (d->hello.peers[i].used)
+			apply(d, i, &d->hello.peers[i], false);
+}
