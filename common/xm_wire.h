@@ -32,6 +32,7 @@ struct xm_wire_head {
 };
 
 #define XM_WIRE_F_AUTH 1 /* mac is set */
+#define XM_WIRE_F_BYE  2 /* answer: the sender is about to remove its programs */
 
 #define XM_WIRE_MAC_LEN 32
 

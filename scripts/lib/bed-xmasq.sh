@@ -79,6 +79,12 @@ xmasqd_stop()
 {
 	local node=$1
 
+	# A daemon that runs cleans up itself, and says goodbye to its peers.
+	if xmasqd_pid "$node" >/dev/null &&
+	   "$BUILD/xmasqctl" --socket "$(node_file "$node" sock)" cleanup >/dev/null; then
+		pid_stop "$(node_file "$node" pid)" TERM
+		return 0
+	fi
 	pid_stop "$(node_file "$node" pid)" TERM
 	[ -e "$(node_file "$node" yaml)" ] || return 0
 	in_ns "$node" timeout 10 "$BUILD/xmasqd" --config "$(node_file "$node" yaml)" --cleanup ||

@@ -758,26 +758,26 @@ static const unsigned char rec_ct_tcp[] = {
 /* clang-format on */
 
 #define NL_RECORDED(X) \
-	X(veth_new) \
-	X(veth_up) \
-	X(veth_del) \
-	X(vxlan) \
-	X(bridge) \
-	X(veth_port) \
-	X(port_del) \
-	X(addr_new) \
-	X(addr_del) \
+	X(veth_new)    \
+	X(veth_up)     \
+	X(veth_del)    \
+	X(vxlan)       \
+	X(bridge)      \
+	X(veth_port)   \
+	X(port_del)    \
+	X(addr_new)    \
+	X(addr_del)    \
 	X(addr_target) \
-	X(nsid_new) \
-	X(nsid_del) \
+	X(nsid_new)    \
+	X(nsid_del)    \
 	X(route_local) \
-	X(route_new) \
+	X(route_new)   \
 	X(route_multi) \
-	X(route_del) \
-	X(qdisc_new) \
-	X(qdisc_del) \
-	X(filter_new) \
-	X(filter_del) \
+	X(route_del)   \
+	X(qdisc_new)   \
+	X(qdisc_del)   \
+	X(filter_new)  \
+	X(filter_del)  \
 	X(ct_tcp)
 
 #endif

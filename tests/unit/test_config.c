@@ -59,8 +59,16 @@ static void test_defaults(void **state)
 static void test_nothing_is_default(void **state)
 {
 	static const char *const texts[] = {
-		"", "\n\n", "# only a comment", "---\n", "--- # x\n...\n", "~\n", "{}\n",
-		"%YAML 1.1\n---\n", "tables:\nlog: ~\npods: {}\n", "\xef\xbb\xbf# BOM\n",
+		"",
+		"\n\n",
+		"# only a comment",
+		"---\n",
+		"--- # x\n...\n",
+		"~\n",
+		"{}\n",
+		"%YAML 1.1\n---\n",
+		"tables:\nlog: ~\npods: {}\n",
+		"\xef\xbb\xbf# BOM\n",
 		"\xef\xbb\xbfmode: auto\n",
 	};
 	size_t i;
@@ -145,8 +153,10 @@ struct bad {
 
 static const struct bad bad[] = {
 	/* keys */
-	{ "mode: auto\n\nleese_ms: 1", 3, 1, "unknown key \"leese_ms\"; did you mean \"lease_ms\"?" },
-	{ "tables:\n  flow: 1", 2, 3, "unknown key \"flow\" in \"tables\"; did you mean \"flows\"?" },
+	{ "mode: auto\n\nleese_ms: 1", 3, 1,
+	  "unknown key \"leese_ms\"; did you mean \"lease_ms\"?" },
+	{ "tables:\n  flow: 1", 2, 3,
+	  "unknown key \"flow\" in \"tables\"; did you mean \"flows\"?" },
 	{ "tabels: {}", 1, 1, "did you mean \"tables\"?" },
 	{ "flows: 1024", 1, 1, "write \"flows\" inside \"tables\"" },
 	{ "tables.flows: 1024", 1, 1, "write \"flows\" inside \"tables\"" },
@@ -207,7 +217,7 @@ static const struct bad bad[] = {
 	{ "lease_ms: 0x", 1, 11, NUM },
 	{ "lease_ms: 0X3e8", 1, 11, NUM },
 	{ "lease_ms: 0x3g8", 1, 11, NUM },
-	{ "lease_ms: 4294968296", 1, 11, NUM }, /* 2^32 + 1000 */
+	{ "lease_ms: 4294968296", 1, 11, NUM },		  /* 2^32 + 1000 */
 	{ "lease_ms: 18446744073709552616", 1, 11, NUM }, /* 2^64 + 1000 */
 	{ "lease_ms: \"1000\"", 1, 11, "in quotes" },
 	{ "lease_ms: true", 1, 11, NUM },
@@ -248,7 +258,8 @@ static const struct bad bad[] = {
 	{ "control_socket: /" P50 P50 "1234567", 1, 17, "is 108 bytes long, at most 107 fit" },
 	{ "state_dir: /" P50 P50 P50 P50 P50 "12345", 1, 12, "is 256 bytes long, at most 255 fit" },
 	/* underlay */
-	{ "underlay: eth0", 1, 11, "\"underlay\" must be auto, or a list of 1 to 4 interface names" },
+	{ "underlay: eth0", 1, 11,
+	  "\"underlay\" must be auto, or a list of 1 to 4 interface names" },
 	{ "underlay: []", 1, 11, "\"underlay\" must not be empty" },
 	{ "underlay: [a, auto]", 1, 15, "write \"underlay: auto\"" },
 	{ "underlay: [sixteen-chars-ab]", 1, 12, "is no interface name" },
@@ -295,7 +306,8 @@ static const struct bad bad[] = {
 	{ "pods: {include: 10.0.0.0/8}", 1, 17, "must be a list of at most 32 IPv4 prefixes" },
 	{ "pods: {include: }", 1, 17, "\"pods.include\" has no value" },
 	/* together */
-	{ "masquerade_port: 8472", 1, 18, "\"masquerade_port\" and \"overlay.ports\" are both 8472" },
+	{ "masquerade_port: 8472", 1, 18,
+	  "\"masquerade_port\" and \"overlay.ports\" are both 8472" },
 	{ "overlay: {ports: [{port: 1, type: vxlan}, {port: 18477, type: vxlan}]}", 1, 50,
 	  "are both 18477" },
 };
@@ -362,9 +374,12 @@ static void test_hostile(void **state)
 	static const struct {
 		const char *head;
 		char fill;
-	} t[] = { { "", '[' }, { "", '{' }, { "mode: ", '[' }, { "mode: ", '{' },
-		  { "underlay: ", '[' }, { "tables: ", '{' }, { "", '-' }, { "", '?' },
-		  { "mode: ", 'x' }, { "overlay: {ports: ", '[' }, { "", '&' }, { "", '\n' } };
+	} t[] = { { "", '[' },		 { "", '{' },
+		  { "mode: ", '[' },	 { "mode: ", '{' },
+		  { "underlay: ", '[' }, { "tables: ", '{' },
+		  { "", '-' },		 { "", '?' },
+		  { "mode: ", 'x' },	 { "overlay: {ports: ", '[' },
+		  { "", '&' },		 { "", '\n' } };
 	const size_t len = (1u << 20) + 1;
 	char *text = malloc(len);
 	struct config_error err;
@@ -557,16 +572,11 @@ static void test_error_str(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_nothing_is_default),
-		cmocka_unit_test(test_everything),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_many_prefixes),
-		cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_sample),
-		cmocka_unit_test(test_allows),
-		cmocka_unit_test(test_reload),
-		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_nothing_is_default),
+		cmocka_unit_test(test_everything),    cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_many_prefixes), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_sample),	      cmocka_unit_test(test_allows),
+		cmocka_unit_test(test_reload),	      cmocka_unit_test(test_json),
 		cmocka_unit_test(test_error_str),
 	};
 

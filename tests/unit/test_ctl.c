@@ -84,7 +84,7 @@ static void test_bad(void **state)
 		{ L("{\"command\":\"status\"}\0"), "not valid JSON" },
 		{ L("\0"), "not valid JSON" },
 		{ L("[[[[[[[[[[[[[[[[[[[[[["), "not valid JSON" },
-		{ L("null"), "must be an object" },
+		{ L("null "), "it is null" },
 		{ L("[]"), "must be an object" },
 		{ L("\"status\""), "must be an object" },
 		{ L("{}"), "\"command\" is missing" },
@@ -175,7 +175,8 @@ static void test_round_trip(void **state)
 	t[n++].flows.limit = 17;
 	t[n].flush.what = CTL_FLUSH_FLOW;
 	assert_int_equal(ctl_parse_flow("udp 255.255.255.255:65535 255.255.255.254:65534",
-					&t[n++].flush.flow), 0);
+					&t[n++].flush.flow),
+			 0);
 	assert_int_equal(ctl_parse_pod("10.244.1.9", &t[n]), 0);
 	assert_int_equal(t[n++].flush.what, CTL_FLUSH_POD_ADDR);
 	assert_int_equal(ctl_parse_pod("veth\"\\1", &t[n]), 0);
@@ -197,18 +198,32 @@ static void test_round_trip(void **state)
 static void test_flow(void **state)
 {
 	static const char *const good[] = {
-		"tcp 10.0.0.1:80 10.0.0.2:9090",      "tcp 10.0.0.1:80->10.0.0.2:9090",
-		"tcp 10.0.0.1:80 -> 10.0.0.2:9090",   " tcp\t10.0.0.1:80 ->10.0.0.2:9090 ",
+		"tcp 10.0.0.1:80 10.0.0.2:9090",
+		"tcp 10.0.0.1:80->10.0.0.2:9090",
+		"tcp 10.0.0.1:80 -> 10.0.0.2:9090",
+		" tcp\t10.0.0.1:80 ->10.0.0.2:9090 ",
 	};
 	static const char *const wrong[] = {
-		"", "tcp", "tcp ", "icmp 10.0.0.1:80 10.0.0.2:90", "TCP 10.0.0.1:80 10.0.0.2:90",
-		"tcp10.0.0.1:80 10.0.0.2:90", "tcp 10.0.0.1:80", "tcp 10.0.0.1:80 10.0.0.2",
-		"tcp 10.0.0.1:80 10.0.0.2:", "tcp 10.0.0.1:8010.0.0.2:90",
-		"tcp 10.0.0.1:65536 10.0.0.2:90", "tcp 10.0.0.1:0 10.0.0.2:90",
-		"tcp 10.0.0.1:80 10.0.0.2:90 x", "tcp 10.0.0.1:80 10.0.0.2:90:1",
-		"tcp 10.0.0.256:80 10.0.0.2:90", "tcp 10.0.1:80 10.0.0.2:90",
-		"tcp [::1]:80 [::2]:90", "tcp 10.0.0.1:80-10.0.0.2:90",
-		"tcp 10.0.0.1:+80 10.0.0.2:90", "tcp 10.0.0.1:80 -> -> 10.0.0.2:90",
+		"",
+		"tcp",
+		"tcp ",
+		"icmp 10.0.0.1:80 10.0.0.2:90",
+		"TCP 10.0.0.1:80 10.0.0.2:90",
+		"tcp10.0.0.1:80 10.0.0.2:90",
+		"tcp 10.0.0.1:80",
+		"tcp 10.0.0.1:80 10.0.0.2",
+		"tcp 10.0.0.1:80 10.0.0.2:",
+		"tcp 10.0.0.1:8010.0.0.2:90",
+		"tcp 10.0.0.1:65536 10.0.0.2:90",
+		"tcp 10.0.0.1:0 10.0.0.2:90",
+		"tcp 10.0.0.1:80 10.0.0.2:90 x",
+		"tcp 10.0.0.1:80 10.0.0.2:90:1",
+		"tcp 10.0.0.256:80 10.0.0.2:90",
+		"tcp 10.0.1:80 10.0.0.2:90",
+		"tcp [::1]:80 [::2]:90",
+		"tcp 10.0.0.1:80-10.0.0.2:90",
+		"tcp 10.0.0.1:+80 10.0.0.2:90",
+		"tcp 10.0.0.1:80 -> -> 10.0.0.2:90",
 		"tcp 10.0.0.1:99999999999999999999 10.0.0.2:90",
 	};
 	struct xm_flow_key k;
@@ -289,9 +304,9 @@ static void test_commands(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	   cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_length),	   cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_flow),	   cmocka_unit_test(test_reply),
+		cmocka_unit_test(test_good),	 cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_length),	 cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_flow),	 cmocka_unit_test(test_reply),
 		cmocka_unit_test(test_commands),
 	};
 

@@ -260,6 +260,7 @@ static void test_forgotten_without_traffic(void **state)
 	hello_traffic(&bed.n[0].h, 0, 5);
 	bed_run(HELLO_FORGET_MS - 1000);
 	assert_true(bed_all_up());
+	assert_int_equal(bed_peer(0)->gen, 1); /* still the same entry */
 	/* First by the traffic, then, as strangers to each other, by their first hello. */
 	bed_run(2 * HELLO_FORGET_MS + 4000);
 	assert_null(bed_peer(0));
@@ -362,6 +363,33 @@ static void test_states_have_names(void **state)
 	}
 }
 
+/* A node that takes its programs away says so: no waiting for missed hellos. */
+static void test_bye(void **state)
+{
+	uint64_t end;
+
+	(void)state;
+	bed_agree();
+	bed_run_busy(3000);
+	hello_bye(&bed.n[1].h);
+	assert_false(bed_is_up(1, XM_TCP));
+	assert_false(bed_is_up(1, XM_UDP));
+	bed_kill(1);
+	bed_run(2);
+	assert_false(bed_is_up(0, XM_TCP));
+	assert_false(bed_is_up(0, XM_UDP));
+	end = bed.n_log;
+
+	/* It comes back, and its old goodbye, heard again, takes nobody down. */
+	bed_boot(1);
+	bed_seen(1);
+	bed_run_busy(3000);
+	assert_true(bed_all_up());
+	bed_replay((unsigned int)end);
+	assert_true(bed_is_up(0, XM_TCP));
+	assert_true(bed_is_up(0, XM_UDP));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +398,7 @@ int main(void)
 		BED_TEST(test_steady_rate),
 		BED_TEST(test_protocols_are_apart),
 		BED_TEST(test_blocked),
+		BED_TEST(test_bye),
 		BED_TEST(test_one_way),
 		BED_TEST(test_two_misses_are_borne),
 		BED_TEST(test_three_misses_are_down),

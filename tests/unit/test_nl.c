@@ -285,9 +285,9 @@ static void test_truncated(void **state)
 			if (n >= sizeof(len))
 				memcpy(copy, &len, sizeof(len));
 			err = parse_copy(copy, n, &m);
-			if (n < 16 || (type < 256 &&
-				       !on_boundary(recorded[i].data, header_size(type),
-						    recorded[i].len, n)))
+			if (n < 16 ||
+			    (type < 256 &&
+			     !on_boundary(recorded[i].data, header_size(type), recorded[i].len, n)))
 				assert_int_equal(err, -EINVAL);
 		}
 	}

@@ -158,23 +158,23 @@ static const struct reconcile_item *want(struct bed *b, uint32_t ifindex)
 	return NULL;
 }
 
-#define ASSERT_ATTACH(b, ifindex, r)                                                               \
-	do {                                                                                       \
-		const struct reconcile_item *w_ = want(b, ifindex);                                \
-                                                                                                   \
-		assert_non_null(w_);                                                               \
-		assert_string_equal(w_->reason, "");                                               \
-		assert_true(w_->attach);                                                           \
-		assert_int_equal(w_->key.role, r);                                                 \
+#define ASSERT_ATTACH(b, ifindex, r)                                \
+	do {                                                        \
+		const struct reconcile_item *w_ = want(b, ifindex); \
+                                                                    \
+		assert_non_null(w_);                                \
+		assert_string_equal(w_->reason, "");                \
+		assert_true(w_->attach);                            \
+		assert_int_equal(w_->key.role, r);                  \
 	} while (0)
 
-#define ASSERT_REFUSED(b, ifindex, why)                                                            \
-	do {                                                                                       \
-		const struct reconcile_item *w_ = want(b, ifindex);                                \
-                                                                                                   \
-		assert_non_null(w_);                                                               \
-		assert_false(w_->attach);                                                          \
-		assert_string_equal(w_->reason, why);                                              \
+#define ASSERT_REFUSED(b, ifindex, why)                             \
+	do {                                                        \
+		const struct reconcile_item *w_ = want(b, ifindex); \
+                                                                    \
+		assert_non_null(w_);                                \
+		assert_false(w_->attach);                           \
+		assert_string_equal(w_->reason, why);               \
 	} while (0)
 
 /* Reconcile and do as told; how many were added, removed, kept. */
@@ -532,10 +532,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_pod),	      T(test_not_pods),	       T(test_lists),
-		T(test_nic_auto),     T(test_nic_named),       T(test_nic_is_veth),
+		T(test_pod),	      T(test_not_pods),		T(test_lists),
+		T(test_nic_auto),     T(test_nic_named),	T(test_nic_is_veth),
 		T(test_index_reused), T(test_nsid_before_link), T(test_strangers),
-		T(test_resync),	      T(test_routes),	       T(test_many),
+		T(test_resync),	      T(test_routes),		T(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,8 +23,8 @@
 static void expect_json(struct json_object *o, const char *want)
 {
 	assert_non_null(o);
-	assert_string_equal(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-								      JSON_C_TO_STRING_NOSLASHESCAPE),
+	assert_string_equal(json_object_to_json_string_ext(
+				    o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
 			    want);
 	json_object_put(o);
 }
@@ -37,20 +37,47 @@ static const struct view_sysctl sysctls[] = {
 static const struct view_program programs[] = { { "xmasq_nic_ingress", 77, 412 } };
 
 static const struct view_status status = {
-	.version = "v1", .pid = 12, .uptime_ms = 7980000, .epoch = 0xfedcba9876543210,
-	.mode = "veth", .mode_reason = "no bpf_redirect_rpeer", .node_addrs = "172.31.0.1",
-	.nics = "eth0", .masquerade_port = 18477, .lease_ms = 1000, .authenticated = true,
-	.tcp_ok = false, .tcp_reason = "set the sysctl", .pods = 3, .pods_attached = 2,
-	.peers = 4, .peers_up = 3, .flows = 100, .flows_active = 60, .masqueraded = 700000,
-	.restored = 200000, .overlay = 100000, .netlink_overruns = 1, .tables = tables,
-	.n_tables = 1, .sysctls = sysctls, .n_sysctls = 2, .programs = programs, .n_programs = 1,
+	.version = "v1",
+	.pid = 12,
+	.uptime_ms = 7980000,
+	.epoch = 0xfedcba9876543210,
+	.mode = "veth",
+	.mode_reason = "no bpf_redirect_rpeer",
+	.node_addrs = "172.31.0.1",
+	.nics = "eth0",
+	.masquerade_port = 18477,
+	.lease_ms = 1000,
+	.authenticated = true,
+	.tcp_ok = false,
+	.tcp_reason = "set the sysctl",
+	.pods = 3,
+	.pods_attached = 2,
+	.peers = 4,
+	.peers_up = 3,
+	.flows = 100,
+	.flows_active = 60,
+	.masqueraded = 700000,
+	.restored = 200000,
+	.overlay = 100000,
+	.netlink_overruns = 1,
+	.tables = tables,
+	.n_tables = 1,
+	.sysctls = sysctls,
+	.n_sysctls = 2,
+	.programs = programs,
+	.n_programs = 1,
 };
 
 static struct view_flow flow(const char *s, uint16_t sp, const char *d, uint16_t dp, uint8_t proto,
 			     const char *state)
 {
-	struct view_flow f = { .peer = inet_addr("172.31.0.2"), .label = 7, .owner = true,
-			       .state = state, .out_ms = 730, .in_ms = -1200, .pod_ifindex = 9,
+	struct view_flow f = { .peer = inet_addr("172.31.0.2"),
+			       .label = 7,
+			       .owner = true,
+			       .state = state,
+			       .out_ms = 730,
+			       .in_ms = -1200,
+			       .pod_ifindex = 9,
 			       .pod_ifname = "veth1" };
 
 	f.key.saddr = inet_addr(s);
@@ -96,8 +123,13 @@ static void test_empty_status(void **state)
 static void test_pods_json(void **state)
 {
 	const struct view_pod p[] = {
-		{ .ifname = "vethA", .ifindex = 5, .netns = "nsid 3", .addrs = "10.244.1.11",
-		  .kind = "veth", .attached = true, .attach_us = 1500 },
+		{ .ifname = "vethA",
+		  .ifindex = 5,
+		  .netns = "nsid 3",
+		  .addrs = "10.244.1.11",
+		  .kind = "veth",
+		  .attached = true,
+		  .attach_us = 1500 },
 		{ .ifname = "v\xff\x01", .ifindex = 6, .kind = "veth", .reason = "no \"netns\"" },
 	};
 
@@ -133,9 +165,17 @@ static void test_flows_json(void **state)
 static void test_peers_json(void **state)
 {
 	const struct view_peer p[] = {
-		{ .addr = inet_addr("172.31.0.2"), .state = "up", .hint = "", .tcp_ms = 2500,
-		  .udp_ms = INT64_MIN, .rtt_us = 310, .epoch = 4000000000u, .owner = true,
-		  .flows = 3, .hellos_tx = 9, .hellos_rx = 8 },
+		{ .addr = inet_addr("172.31.0.2"),
+		  .state = "up",
+		  .hint = "",
+		  .tcp_ms = 2500,
+		  .udp_ms = INT64_MIN,
+		  .rtt_us = 310,
+		  .epoch = 4000000000u,
+		  .owner = true,
+		  .flows = 3,
+		  .hellos_tx = 9,
+		  .hellos_rx = 8 },
 	};
 
 	(void)state;
@@ -260,10 +300,14 @@ static void test_show_flows(void **state)
 	(void)state;
 	f[1].label = 0;
 	f[1].owner = false;
-#define HEAD "PROTO  LOCAL POD       REMOTE POD        PEER        STATE   LABEL  OWNER    OUT      IN  INTERFACE\n"
-#define UDP9 "udp    10.244.1.9:80   10.244.2.3:5      172.31.0.2  active      7  us     0.73s  -1.20s  veth1\n"
-#define TCP9 "tcp    10.244.1.9:80   10.244.2.3:40000  172.31.0.2  lapsed      -  peer   0.73s  -1.20s  veth1\n"
-#define TCP10 "tcp    10.244.1.10:80  10.244.2.3:4      172.31.0.2  active      7  us     0.73s  -1.20s  veth1\n"
+#define HEAD \
+	"PROTO  LOCAL POD       REMOTE POD        PEER        STATE   LABEL  OWNER    OUT      IN  INTERFACE\n"
+#define UDP9 \
+	"udp    10.244.1.9:80   10.244.2.3:5      172.31.0.2  active      7  us     0.73s  -1.20s  veth1\n"
+#define TCP9 \
+	"tcp    10.244.1.9:80   10.244.2.3:40000  172.31.0.2  lapsed      -  peer   0.73s  -1.20s  veth1\n"
+#define TCP10 \
+	"tcp    10.244.1.10:80  10.244.2.3:4      172.31.0.2  active      7  us     0.73s  -1.20s  veth1\n"
 	expect_shown(CTL_FLOWS, view_flows_json(f, 3, 3), NULL, HEAD UDP9 TCP9 TCP10);
 	expect_shown(CTL_FLOWS, view_flows_json(f, 3, 70000), &active,
 		     "PROTO  LOCAL POD       REMOTE POD    PEER        STATE   LABEL  OWNER    OUT"
@@ -307,15 +351,29 @@ static void test_flow_order(void **state)
 static void test_show_others(void **state)
 {
 	const struct view_pod pods[] = {
-		{ .ifname = "vethB", .netns = "b", .addrs = "10.244.1.12", .kind = "veth",
-		  .attached = true, .attach_us = 1540 },
+		{ .ifname = "vethB",
+		  .netns = "b",
+		  .addrs = "10.244.1.12",
+		  .kind = "veth",
+		  .attached = true,
+		  .attach_us = 1540 },
 		{ .ifname = "veth\033[", .kind = "veth", .reason = "excluded" },
 	};
 	const struct view_peer peers[] = {
-		{ .addr = inet_addr("172.31.0.10"), .state = "silent", .hint = "is xmasqd there?",
-		  .tcp_ms = INT64_MIN, .udp_ms = -5, .hellos_tx = 12345 },
-		{ .addr = inet_addr("172.31.0.9"), .state = "up", .hint = "", .tcp_ms = 2500,
-		  .udp_ms = 2499, .rtt_us = 310, .owner = true, .flows = 3 },
+		{ .addr = inet_addr("172.31.0.10"),
+		  .state = "silent",
+		  .hint = "is xmasqd there?",
+		  .tcp_ms = INT64_MIN,
+		  .udp_ms = -5,
+		  .hellos_tx = 12345 },
+		{ .addr = inet_addr("172.31.0.9"),
+		  .state = "up",
+		  .hint = "",
+		  .tcp_ms = 2500,
+		  .udp_ms = 2499,
+		  .rtt_us = 310,
+		  .owner = true,
+		  .flows = 3 },
 	};
 	struct xm_counter c[XM_R_MAX] = { 0 };
 	const struct show_options all = { .all = true };
@@ -326,15 +384,17 @@ static void test_show_others(void **state)
 		     "INTERFACE  NETNS  ADDRESSES    KIND  STATE     ATTACHED IN  REASON\n"
 		     "veth?[     -      -            veth  overlay             -  excluded\n"
 		     "vethB      b      10.244.1.12  veth  attached       1.5 ms  -\n");
-	expect_shown(CTL_PEERS, view_peers_json(peers, 2), NULL,
-		     "PEER         STATE     TCP    UDP      RTT  FLOWS  OWNER  HELLOS OUT  IN  HINT\n"
-		     "172.31.0.9   up      2.50s  2.49s  0.31 ms      3  us              0   0  -\n"
-		     "172.31.0.10  silent  never   lost        -      0  peer        12.3k   0  "
-		     "is xmasqd there?\n");
+	expect_shown(
+		CTL_PEERS, view_peers_json(peers, 2), NULL,
+		"PEER         STATE     TCP    UDP      RTT  FLOWS  OWNER  HELLOS OUT  IN  HINT\n"
+		"172.31.0.9   up      2.50s  2.49s  0.31 ms      3  us              0   0  -\n"
+		"172.31.0.10  silent  never   lost        -      0  peer        12.3k   0  "
+		"is xmasqd there?\n");
 	c[XM_R_GUARD] = (struct xm_counter){ 3, 1536 };
-	expect_shown(CTL_COUNTERS, view_counters_json(c), NULL,
-		     "REASON  KIND  PACKETS     BYTES  WHAT\n"
-		     "guard   drop        3  1.50 KiB  masquerade port towards a peer, but not ours\n");
+	expect_shown(
+		CTL_COUNTERS, view_counters_json(c), NULL,
+		"REASON  KIND  PACKETS     BYTES  WHAT\n"
+		"guard   drop        3  1.50 KiB  masquerade port towards a peer, but not ours\n");
 	text = shown(CTL_COUNTERS, view_counters_json(c), &all);
 	assert_non_null(strstr(text, "\nmasqueraded "));
 	assert_non_null(strstr(text, "\nhelper-failed "));
@@ -347,7 +407,12 @@ static void test_show_others(void **state)
 static void test_show_garbage(void **state)
 {
 	static const char *const t[] = {
-		"1", "[]", "\"x\"", "{}", "null", "{\"flows\":[1,null,[],\"x\",{}],\"pods\":[null],"
+		"1",
+		"[]",
+		"\"x\"",
+		"{}",
+		"null",
+		"{\"flows\":[1,null,[],\"x\",{}],\"pods\":[null],"
 		"\"peers\":[[]],\"counters\":[null,3],\"tables\":[1],\"sysctls\":[null,{\"ours\":1}],"
 		"\"programs\":[{\"id\":\"x\"}],\"total\":\"x\",\"version\":5}",
 		"{\"flows\":{},\"pods\":1,\"peers\":\"\",\"counters\":true,\"tables\":{}}",
@@ -397,8 +462,8 @@ static void test_utf8(void **state)
 		{ "a\xff", "a?" },
 		{ "\xc3", "?" },
 		{ "\xe2\x82", "??" },
-		{ "\xc0\xaf", "??" },	      /* overlong */
-		{ "\xed\xa0\x80", "???" },    /* surrogate */
+		{ "\xc0\xaf", "??" },		/* overlong */
+		{ "\xed\xa0\x80", "???" },	/* surrogate */
 		{ "\xf4\x90\x80\x80", "????" }, /* beyond Unicode */
 	};
 	char buf[32];

@@ -24,9 +24,9 @@ _Static_assert(sizeof(enum config_mode) == sizeof(unsigned int) &&
 		       sizeof(enum config_log_format) == sizeof(unsigned int),
 	       "enum size");
 
-#define RESTART CONFIG_F_RESTART
-#define AT(f)	.offset = offsetof(struct config, f)
-#define TOP(n)	.name = #n, .full = #n
+#define RESTART	 CONFIG_F_RESTART
+#define AT(f)	 .offset = offsetof(struct config, f)
+#define TOP(n)	 .name = #n, .full = #n
 #define IN(s, n) .section = #s, .name = #n, .full = #s "." #n
 
 /* sun_path of a Unix socket holds 108 bytes with its NUL. */
@@ -46,12 +46,12 @@ const struct config_key config_keys[] = {
 	{ TOP(lease_ms), AT(lease_ms), .type = CONFIG_T_U32, .flags = RESTART,
 	  .min = XM_LEASE_MS_MIN, .max = XM_LEASE_MS_MAX, .unit = "milliseconds",
 	  .help = "how long a flow may go without being seen by the CNI" },
-	{ IN(tables, flows), AT(flows), .type = CONFIG_T_U32,
-	  .flags = RESTART | CONFIG_F_POW2, .min = XM_FLOWS_MIN, .max = XM_FLOWS_MAX,
-	  .unit = "entries", .help = "flows that can be known at once" },
-	{ IN(tables, peers), AT(peers), .type = CONFIG_T_U32,
-	  .flags = RESTART | CONFIG_F_POW2, .min = XM_PEERS_MIN, .max = XM_PEERS_MAX,
-	  .unit = "entries", .help = "other nodes that can be known at once" },
+	{ IN(tables, flows), AT(flows), .type = CONFIG_T_U32, .flags = RESTART | CONFIG_F_POW2,
+	  .min = XM_FLOWS_MIN, .max = XM_FLOWS_MAX, .unit = "entries",
+	  .help = "flows that can be known at once" },
+	{ IN(tables, peers), AT(peers), .type = CONFIG_T_U32, .flags = RESTART | CONFIG_F_POW2,
+	  .min = XM_PEERS_MIN, .max = XM_PEERS_MAX, .unit = "entries",
+	  .help = "other nodes that can be known at once" },
 	{ IN(pods, include), AT(include), .count = offsetof(struct config, n_include),
 	  .type = CONFIG_T_CIDRS, .help = "pods that may be accelerated; empty: all" },
 	{ IN(pods, exclude), AT(exclude), .count = offsetof(struct config, n_exclude),
@@ -60,8 +60,8 @@ const struct config_key config_keys[] = {
 	  .max = 65535, .help = "priority of our TC filters" },
 	{ IN(tc, handle), AT(tc_handle), .type = CONFIG_T_U32, .flags = RESTART, .min = 1,
 	  .max = 0xffff, .help = "handle of our TC filters" },
-	{ IN(conntrack, tcp_be_liberal), AT(liberal), .type = CONFIG_T_ENUM,
-	  .names = liberal_names, .help = "what to do about nf_conntrack_tcp_be_liberal" },
+	{ IN(conntrack, tcp_be_liberal), AT(liberal), .type = CONFIG_T_ENUM, .names = liberal_names,
+	  .help = "what to do about nf_conntrack_tcp_be_liberal" },
 	{ TOP(reserve_port), AT(reserve_port), .type = CONFIG_T_BOOL,
 	  .help = "keep host sockets off the masquerade port" },
 	{ IN(log, level), AT(log_level), .type = CONFIG_T_ENUM, .names = level_names,
@@ -69,7 +69,8 @@ const struct config_key config_keys[] = {
 	{ IN(log, format), AT(log_format), .type = CONFIG_T_ENUM, .names = format_names,
 	  .help = "form of the log" },
 	{ TOP(pin_dir), AT(pin_dir), .type = CONFIG_T_PATH, .flags = RESTART,
-	  .max = CONFIG_PATH_MAX - 1, .help = "where maps and links are pinned, in a bpf filesystem" },
+	  .max = CONFIG_PATH_MAX - 1,
+	  .help = "where maps and links are pinned, in a bpf filesystem" },
 	{ TOP(control_socket), AT(control_socket), .type = CONFIG_T_PATH, .flags = RESTART,
 	  .max = SOCKET_PATH_MAX, .help = "where xmasqctl talks to xmasqd" },
 	{ TOP(state_dir), AT(state_dir), .type = CONFIG_T_PATH, .flags = RESTART,

@@ -57,15 +57,15 @@ void config_value_wanted(const struct config_key *k, char *buf, size_t len)
 			 k->flags & CONFIG_F_EMPTY ? ", or \"\"" : "");
 		break;
 	case CONFIG_T_NICS:
-		snprintf(buf, len, "auto, or a list of 1 to %u interface names such as [eth0]",
+		snprintf(buf, len, "auto, or a list of 1 to %d interface names such as [eth0]",
 			 CONFIG_NICS_MAX);
 		break;
 	case CONFIG_T_OVERLAYS:
-		snprintf(buf, len, "a list of 1 to %u entries such as {port: 8472, type: vxlan}",
+		snprintf(buf, len, "a list of 1 to %d entries such as {port: 8472, type: vxlan}",
 			 XM_OVERLAYS_MAX);
 		break;
 	case CONFIG_T_CIDRS:
-		snprintf(buf, len, "a list of at most %u IPv4 prefixes such as [10.244.0.0/16]",
+		snprintf(buf, len, "a list of at most %d IPv4 prefixes such as [10.244.0.0/16]",
 			 CONFIG_CIDRS_MAX);
 		break;
 	}
@@ -77,8 +77,7 @@ static int refuse_wanted(struct config_why *why, const struct config_key *k,
 	char q[TEXT_QUOTE_MAX], wanted[160];
 
 	config_value_wanted(k, wanted, sizeof(wanted));
-	return refuse(why, "\"%s\" must be %s, not \"%s\"%s", k->full, wanted, quote(q, s),
-		      detail);
+	return refuse(why, "\"%s\" must be %s, not \"%s\"%s", k->full, wanted, quote(q, s), detail);
 }
 
 /**
@@ -263,7 +262,7 @@ static int add_nic(const struct config_key *k, const struct config_scalar *s, st
 		if (is_word(s, c->underlay[i]))
 			return refuse(why, "\"%s\" is listed twice", c->underlay[i]);
 	if (c->n_underlay == CONFIG_NICS_MAX)
-		return refuse(why, "\"%s\" holds at most %u interfaces", k->full, CONFIG_NICS_MAX);
+		return refuse(why, "\"%s\" holds at most %d interfaces", k->full, CONFIG_NICS_MAX);
 	memcpy(c->underlay[c->n_underlay], s->text, s->len);
 	c->underlay[c->n_underlay][s->len] = '\0';
 	c->n_underlay++;
@@ -294,8 +293,8 @@ static int parse_cidr(const struct config_scalar *s, struct config_cidr *out,
 		return refuse(why, "\"%s\": the prefix length must be 0 to 32", quote(q, s));
 	mask = len ? ~0u << (32 - len) : 0;
 	if (ntohl(addr) & ~mask)
-		return refuse(why, "\"%s\" has host bits set; did you mean \"%s/%u\"?",
-			      quote(q, s), text_addr(str, addr & htonl(mask)), len);
+		return refuse(why, "\"%s\" has host bits set; did you mean \"%s/%u\"?", quote(q, s),
+			      text_addr(str, addr & htonl(mask)), len);
 	out->addr = addr;
 	out->len = (uint8_t)len;
 	return 0;
@@ -312,7 +311,7 @@ static int add_cidr(const struct config_key *k, const struct config_scalar *s, s
 	if (err)
 		return err;
 	if (*n == CONFIG_CIDRS_MAX)
-		return refuse(why, "\"%s\" holds at most %u prefixes", k->full, CONFIG_CIDRS_MAX);
+		return refuse(why, "\"%s\" holds at most %d prefixes", k->full, CONFIG_CIDRS_MAX);
 	list[*n].addr = cidr.addr;
 	list[*n].len = cidr.len;
 	++*n;
@@ -340,14 +339,13 @@ int config_value_overlay(const struct config_scalar *port, const struct config_s
 			      quote(q, port));
 	if (t < 0) {
 		join(config_overlay_names, names, sizeof(names));
-		return refuse(why, "\"type\" must be one of %s, not \"%s\"", names,
-			      quote(q, type));
+		return refuse(why, "\"type\" must be one of %s, not \"%s\"", names, quote(q, type));
 	}
 	for (i = 0; i < c->n_overlay; i++)
 		if (c->overlay[i].port == htons((uint16_t)p))
 			return refuse(why, "port %u is listed twice in \"overlay.ports\"", p);
 	if (c->n_overlay == XM_OVERLAYS_MAX)
-		return refuse(why, "\"overlay.ports\" holds at most %u entries", XM_OVERLAYS_MAX);
+		return refuse(why, "\"overlay.ports\" holds at most %d entries", XM_OVERLAYS_MAX);
 	c->overlay[c->n_overlay].port = htons((uint16_t)p);
 	c->overlay[c->n_overlay].type = (uint16_t)(t + 1);
 	c->n_overlay++;

@@ -87,8 +87,8 @@ static int fail_yaml(struct walk *w)
 	case YAML_MEMORY_ERROR:
 		return -ENOMEM;
 	case YAML_READER_ERROR:
-		return fail(w, place_of_offset(w, p->problem_offset),
-			    "not valid UTF-8 text: %s", what);
+		return fail(w, place_of_offset(w, p->problem_offset), "not valid UTF-8 text: %s",
+			    what);
 	default:
 		return fail(w, place_of(&p->problem_mark), "not valid YAML: %s%s%s", what,
 			    p->context ? " " : "", p->context ? p->context : "");
@@ -151,8 +151,8 @@ static struct config_scalar scalar(const struct walk *w)
 	};
 
 	/* YAML's other ways to write nothing. */
-	if (s.plain && ((s.len == 1 && s.text[0] == '~') ||
-			(s.len == 4 && !memcmp(s.text, "null", 4))))
+	if (s.plain &&
+	    ((s.len == 1 && s.text[0] == '~') || (s.len == 4 && !memcmp(s.text, "null", 4))))
 		s.len = 0;
 	return s;
 }

@@ -92,6 +92,8 @@ static struct json_object *parse_line(const char *line, size_t len, const char *
 		*why = json_tokener_error_desc(err);
 	else if (end < len)
 		*why = "something follows it";
+	else if (!o)
+		*why = "it is null"; /* which json-c holds as no object */
 	else
 		return o;
 	json_object_put(o);
@@ -149,8 +151,10 @@ static int parse_flush(struct json_object *args, struct ctl_request *req, const 
 	if (!strcmp(key, "flow")) {
 		req->flush.what = CTL_FLUSH_FLOW;
 		if (ctl_parse_flow(s, &req->flush.flow))
-			return refuse(e, "\"%s\" is no flow such as tcp 10.244.1.2:80 "
-					 "10.244.2.3:40000", q);
+			return refuse(e,
+				      "\"%s\" is no flow such as tcp 10.244.1.2:80 "
+				      "10.244.2.3:40000",
+				      q);
 	} else if (!strcmp(key, "pod")) {
 		if (ctl_parse_pod(s, req))
 			return refuse(e, "\"%s\" is neither an IPv4 address nor an interface", q);
@@ -257,8 +261,8 @@ static char *to_line(struct json_object *o, size_t *len)
 	size_t n;
 
 	s = o ? json_object_to_json_string_length(
-			o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n) :
-		NULL;
+			o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n)
+	      : NULL;
 	if (s)
 		line = malloc(n + 2);
 	if (line) {

@@ -172,6 +172,15 @@ static void hello_new_epoch(struct hello *h, struct hello_peer *p, uint32_t epoc
 	hello_apply(h, p, true);
 }
 
+/* The peer takes its programs away: nothing recorded before may bring it back. */
+static void hello_gone(struct hello *h, struct hello_peer *p)
+{
+	memset(p->up_until_ms, 0, sizeof(p->up_until_ms));
+	memset(p->sent, 0, sizeof(p->sent));
+	p->echo_until_ms = 0;
+	hello_apply(h, p, false);
+}
+
 /* A fresh message. Return: whether the peer should hear from us at once. */
 static bool hello_digest(struct hello *h, struct hello_peer *p, const struct hello_msg *m,
 			 uint64_t now_ms)
@@ -185,6 +194,10 @@ static bool hello_digest(struct hello *h, struct hello_peer *p, const struct hel
 	}
 	p->epoch = m->epoch;
 
+	if (m->bye) {
+		hello_gone(h, p);
+		return false;
+	}
 	if (m->lease_ms != h->cfg.lease_ms) {
 		if (hello_table_is_up(p, now_ms)) {
 			memset(p->up_until_ms, 0, sizeof(p->up_until_ms));
@@ -330,6 +343,21 @@ static void hello_seen(struct hello *h, const struct xm_event *ev, uint64_t now_
 	hello_refresh_addr(p, ev, now_ms);
 	hello_apply(h, p, false);
 	hello_tx_hello(h, p, now_ms);
+}
+
+void hello_bye(struct hello *h)
+{
+	unsigned int i;
+
+	for (i = 0; i < h->high; i++) {
+		struct hello_peer *p = &h->peers[i];
+
+		if (!p->used)
+			continue;
+		memset(p->up_until_ms, 0, sizeof(p->up_until_ms));
+		hello_apply(h, p, false);
+		hello_tx_bye(h, p);
+	}
 }
 
 static bool hello_is_unicast(__be32 addr)

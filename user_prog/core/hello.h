@@ -195,6 +195,14 @@ void hello_event(struct hello *h, const struct xm_event *ev, uint64_t now_ms);
  */
 uint64_t hello_tick(struct hello *h, uint64_t now_ms);
 
+/**
+ * hello_bye() - tell every peer that our programs go away, and stop sending to them
+ *
+ * A peer that gets it sends by the overlay at once, instead of after XM_HELLO_MISSES
+ * periods. Like any message that changes something it must echo a recent nonce.
+ */
+void hello_bye(struct hello *h);
+
 /** hello_traffic() - overlay traffic with the peer in slot @idx was seen at @when_ms */
 void hello_traffic(struct hello *h, unsigned int idx, uint64_t when_ms);
 

@@ -33,7 +33,8 @@ void hello_codec_encode(const struct hello_config *cfg, __be32 from, __be32 to,
 			.magic = htonl(XM_WIRE_MAGIC),
 			.version = XM_WIRE_VERSION,
 			.type = m->type,
-			.flags = cfg->key_len ? XM_WIRE_F_AUTH : 0,
+			.flags = (cfg->key_len ? XM_WIRE_F_AUTH : 0) |
+				 (m->bye ? XM_WIRE_F_BYE : 0),
 		},
 		.epoch = htonl(m->epoch),
 		.peer_epoch = htonl(m->peer_epoch),
@@ -82,6 +83,7 @@ enum hello_verdict hello_codec_decode(const struct hello_config *cfg, __be32 fro
 
 	*m = (struct hello_msg){
 		.type = w.head.type,
+		.bye = w.head.flags & XM_WIRE_F_BYE,
 		.epoch = ntohl(w.epoch),
 		.peer_epoch = ntohl(w.peer_epoch),
 		.nonce = be64toh(w.nonce),

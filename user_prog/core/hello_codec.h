@@ -4,6 +4,7 @@
 #define XM_HELLO_CODEC_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@
 /* struct xm_wire_hello in host byte order */
 struct hello_msg {
 	uint8_t type; /* XM_WIRE_HELLO or XM_WIRE_ANSWER */
+	bool bye;     /* XM_WIRE_F_BYE */
 	uint32_t epoch;
 	uint32_t peer_epoch;
 	uint64_t nonce;

@@ -31,8 +31,8 @@ static void hello_tx_probe(struct hello *h, const struct hello_peer *p, unsigned
 }
 
 /* @nonce: of a hello; in an answer 0, and @echo is the nonce of the hello it answers. */
-static void hello_tx_msg(struct hello *h, const struct hello_peer *p, uint8_t type, uint64_t nonce,
-			 uint64_t echo)
+static void hello_tx_msg(struct hello *h, const struct hello_peer *p, uint8_t type, bool bye,
+			 uint64_t nonce, uint64_t echo)
 {
 	const struct frame_addr a = {
 		.eth = p->eth,
@@ -43,6 +43,7 @@ static void hello_tx_msg(struct hello *h, const struct hello_peer *p, uint8_t ty
 	};
 	const struct hello_msg m = {
 		.type = type,
+		.bye = bye,
 		.epoch = h->cfg.epoch,
 		.peer_epoch = p->epoch,
 		.nonce = nonce,
@@ -100,10 +101,16 @@ void hello_tx_hello(struct hello *h, struct hello_peer *p, uint64_t now_ms)
 	p->hellos_tx++;
 	hello_tx_probe(h, p, XM_TCP, nonce);
 	hello_tx_probe(h, p, XM_UDP, nonce);
-	hello_tx_msg(h, p, XM_WIRE_HELLO, nonce, p->rx_nonce);
+	hello_tx_msg(h, p, XM_WIRE_HELLO, false, nonce, p->rx_nonce);
 }
 
 void hello_tx_answer(struct hello *h, const struct hello_peer *p, uint64_t echo)
 {
-	hello_tx_msg(h, p, XM_WIRE_ANSWER, 0, echo);
+	hello_tx_msg(h, p, XM_WIRE_ANSWER, false, 0, echo);
+}
+
+void hello_tx_bye(struct hello *h, const struct hello_peer *p)
+{
+	if (p->ifindex && p->rx_nonce)
+		hello_tx_msg(h, p, XM_WIRE_ANSWER, true, 0, p->rx_nonce);
 }

@@ -56,9 +56,9 @@ static int cmp_route(const void *a, const void *b)
 }
 
 /* After table_get(), copy name_v back: the array may have moved. */
-#define TABLE(name, inv, field, compare)                                                           \
-	void *name##_v = (inv)->field;                                                             \
-	struct table name = { &name##_v, &(inv)->n_##field, &(inv)->cap_##field,                   \
+#define TABLE(name, inv, field, compare)                                         \
+	void *name##_v = (inv)->field;                                           \
+	struct table name = { &name##_v, &(inv)->n_##field, &(inv)->cap_##field, \
 			      sizeof(*(inv)->field), compare }
 
 /* Index of the first element that is not before @key. */
@@ -215,9 +215,18 @@ static bool same_device(const struct nl_link *a, const struct nl_link *b)
 	return !strcmp(a->kind, b->kind) && !memcmp(a->mac, b->mac, sizeof(a->mac));
 }
 
+/* Whether a message says anything new; statistics and the like are not kept. */
+static bool same_link(const struct nl_link *a, const struct nl_link *b)
+{
+	return same_device(a, b) && !strcmp(a->name, b->name) && a->link == b->link &&
+	       a->has_netnsid == b->has_netnsid && a->netnsid == b->netnsid && a->up == b->up &&
+	       a->master == b->master && a->mtu == b->mtu && a->tun_port == b->tun_port &&
+	       a->tun_local == b->tun_local && a->tun_link == b->tun_link;
+}
+
 static int link_new(struct inventory *inv, const struct nl_link *l)
 {
-	struct inv_link key;
+	struct inv_link key = { .l = *l, .event_ns = inv->now_ns };
 	TABLE(t, inv, links, cmp_link);
 	struct inv_link *at;
 	int32_t old_nsid;
@@ -225,9 +234,6 @@ static int link_new(struct inventory *inv, const struct nl_link *l)
 
 	if (l->has_netnsid && inventory_is_pod_kind(l->kind) && ns_use(inv, l->netnsid))
 		return -ENOMEM;
-	memset(&key, 0, sizeof(key));
-	memcpy(&key.l, l, sizeof(key.l)); /* with its padding: compared below */
-	key.event_ns = inv->now_ns;
 	at = table_get(&t, &key, &found);
 	if (!at)
 		return -ENOMEM;
@@ -237,14 +243,14 @@ static int link_new(struct inventory *inv, const struct nl_link *l)
 		at->gen = ++inv->gen;
 		return 1;
 	}
-	if (!memcmp(&at->l, l, sizeof(*l)))
+	if (same_link(&at->l, l))
 		return 0;
 	if (inv->resyncing && !same_device(&at->l, l))
 		at->gen = ++inv->gen;
 	if (at->l.up != l->up)
 		routes_suspect(inv, l->ifindex);
 	old_nsid = at->l.netnsid;
-	memcpy(&at->l, l, sizeof(at->l));
+	at->l = *l;
 	at->event_ns = inv->now_ns;
 	if (old_nsid != NL_NSID_NONE && old_nsid != l->netnsid)
 		ns_release(inv, old_nsid);

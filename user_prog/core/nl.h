@@ -16,8 +16,8 @@
 
 struct nlattr;
 
-#define NL_NAME	  16 /* IFNAMSIZ, also enough for every kind of link, qdisc and filter */
-#define NL_BPF_NAME 64
+#define NL_NAME	     16 /* IFNAMSIZ, also enough for every kind of link, qdisc and filter */
+#define NL_BPF_NAME  64
 #define NL_NSID_NONE (-1)
 
 enum nl_type {

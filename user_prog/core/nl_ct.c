@@ -31,8 +31,7 @@ static int parse_tuple(const struct nlattr *a, struct nl_ct_tuple *t)
 	if (num != IPPROTO_TCP)
 		return -ENOMSG;
 	if (!ip[CTA_IP_V4_SRC] || !ip[CTA_IP_V4_DST] || !pr[CTA_PROTO_SRC_PORT] ||
-	    !pr[CTA_PROTO_DST_PORT] ||
-	    nl_get(ip[CTA_IP_V4_SRC], &t->saddr, sizeof(t->saddr)) ||
+	    !pr[CTA_PROTO_DST_PORT] || nl_get(ip[CTA_IP_V4_SRC], &t->saddr, sizeof(t->saddr)) ||
 	    nl_get(ip[CTA_IP_V4_DST], &t->daddr, sizeof(t->daddr)) ||
 	    nl_get(pr[CTA_PROTO_SRC_PORT], &t->sport, sizeof(t->sport)) ||
 	    nl_get(pr[CTA_PROTO_DST_PORT], &t->dport, sizeof(t->dport)))

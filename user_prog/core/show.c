@@ -135,11 +135,11 @@ static enum table_color flow_color(const char *state)
 static int show_flows(struct json_object *result, const struct show_options *o, FILE *out)
 {
 	static const struct table_column cols[] = {
-		{ "PROTO", false, false }, { "LOCAL POD", false, false },
+		{ "PROTO", false, false },	{ "LOCAL POD", false, false },
 		{ "REMOTE POD", false, false }, { "PEER", false, false },
-		{ "STATE", false, true },  { "LABEL", true, false },
-		{ "OWNER", false, false }, { "OUT", true, false },
-		{ "IN", true, false },	   { "INTERFACE", false, false },
+		{ "STATE", false, true },	{ "LABEL", true, false },
+		{ "OWNER", false, false },	{ "OUT", true, false },
+		{ "IN", true, false },		{ "INTERFACE", false, false },
 	};
 	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
 	struct json_object **v;
@@ -160,15 +160,14 @@ static int show_flows(struct json_object *result, const struct show_options *o, 
 		if (jsonx_u64(v[i], "label"))
 			snprintf(label, sizeof(label), "%" PRIu64, jsonx_u64(v[i], "label"));
 		table_row(t, flow_color(state),
-			  (const char *[]){
-				  jsonx_str(v[i], "protocol"),
-				  end_text(src, sizeof(src), v[i], "saddr", "sport"),
-				  end_text(dst, sizeof(dst), v[i], "daddr", "dport"),
-				  jsonx_str(v[i], "peer"), state, label,
-				  jsonx_bool(v[i], "owner") ? "us" : "peer",
-				  table_time(out_ms, jsonx_i64(v[i], "out_ms")),
-				  table_time(in_ms, jsonx_i64(v[i], "in_ms")),
-				  jsonx_str(v[i], "pod_ifname") });
+			  (const char *[]){ jsonx_str(v[i], "protocol"),
+					    end_text(src, sizeof(src), v[i], "saddr", "sport"),
+					    end_text(dst, sizeof(dst), v[i], "daddr", "dport"),
+					    jsonx_str(v[i], "peer"), state, label,
+					    jsonx_bool(v[i], "owner") ? "us" : "peer",
+					    table_time(out_ms, jsonx_i64(v[i], "out_ms")),
+					    table_time(in_ms, jsonx_i64(v[i], "in_ms")),
+					    jsonx_str(v[i], "pod_ifname") });
 		shown++;
 	}
 	free(v);
@@ -200,10 +199,10 @@ static enum table_color peer_color(const char *state)
 static int show_peers(struct json_object *result, const struct show_options *o, FILE *out)
 {
 	static const struct table_column cols[] = {
-		{ "PEER", false, false }, { "STATE", false, true }, { "TCP", true, false },
-		{ "UDP", true, false },	  { "RTT", true, false },   { "FLOWS", true, false },
-		{ "OWNER", false, false }, { "HELLOS OUT", true, false },
-		{ "IN", true, false },	  { "HINT", false, false },
+		{ "PEER", false, false },  { "STATE", false, true },	  { "TCP", true, false },
+		{ "UDP", true, false },	   { "RTT", true, false },	  { "FLOWS", true, false },
+		{ "OWNER", false, false }, { "HELLOS OUT", true, false }, { "IN", true, false },
+		{ "HINT", false, false },
 	};
 	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
 	char tcp[TABLE_NUM], udp[TABLE_NUM], rtt[TABLE_NUM], flows[TABLE_NUM], tx[TABLE_NUM],
@@ -243,7 +242,7 @@ static enum table_color kind_color(const char *kind)
 static int show_counters(struct json_object *result, const struct show_options *o, FILE *out)
 {
 	static const struct table_column cols[] = {
-		{ "REASON", false, false }, { "KIND", false, true }, { "PACKETS", true, false },
+		{ "REASON", false, false }, { "KIND", false, true },  { "PACKETS", true, false },
 		{ "BYTES", true, false },   { "WHAT", false, false },
 	};
 	struct json_object *list = jsonx_list(result, "counters"), *c;
@@ -270,8 +269,8 @@ static int show_counters(struct json_object *result, const struct show_options *
 static int show_json(struct json_object *result, FILE *out)
 {
 	const char *s = json_object_to_json_string_ext(
-		result, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-				JSON_C_TO_STRING_NOSLASHESCAPE);
+		result,
+		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 	if (!s)
 		return -ENOMEM;

@@ -81,7 +81,7 @@ static void show_sysctls(struct json_object *s, const struct show_options *o, FI
 static int show_tables(struct json_object *s, const struct show_options *o, FILE *out)
 {
 	static const struct table_column cols[] = {
-		{ "TABLE", false, false }, { "USED", true, true }, { "MAX", true, false },
+		{ "TABLE", false, false }, { "USED", true, true },    { "MAX", true, false },
 		{ "FULL", true, true },	   { "MEMORY", true, false },
 	};
 	struct json_object *list = jsonx_list(s, "tables"), *c;
@@ -104,7 +104,10 @@ static int show_tables(struct json_object *s, const struct show_options *o, FILE
 		m = jsonx_u64(c, "max");
 		share = m ? 100 * (double)u / (double)m : 0;
 		snprintf(full, sizeof(full), "%.0f %%", share);
-		table_row(t, share >= 95 ? TABLE_BAD : share >= 80 ? TABLE_WARN : TABLE_PLAIN,
+		table_row(t,
+			  share >= 95	? TABLE_BAD
+			  : share >= 80 ? TABLE_WARN
+					: TABLE_PLAIN,
 			  (const char *[]){ jsonx_str(c, "name"), table_count(used, u),
 					    table_count(max, m), full,
 					    table_bytes(mem, jsonx_u64(c, "bytes")) });
@@ -154,8 +157,8 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 	int err;
 
 	line(out, o, "xmasqd", TABLE_PLAIN, "%s, pid %" PRIu64 ", up %s, epoch %" PRIu64,
-	     jsonx_str(s, "version"), jsonx_u64(s, "pid"),
-	     table_time(a, jsonx_i64(s, "uptime_ms")), jsonx_u64(s, "epoch"));
+	     jsonx_str(s, "version"), jsonx_u64(s, "pid"), table_time(a, jsonx_i64(s, "uptime_ms")),
+	     jsonx_u64(s, "epoch"));
 	line(out, o, "mode", TABLE_PLAIN, "%s%s%s%s", jsonx_str(s, "mode"), *why ? " (" : "", why,
 	     *why ? ")" : "");
 	line(out, o, "node", TABLE_PLAIN, "%s on %s; masquerade port %" PRIu64 ", lease %s",
@@ -164,15 +167,18 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 	     jsonx_u64(s, "masquerade_port"), table_time(a, jsonx_i64(s, "lease_ms")));
 	line(out, o, "peers", share_color(up, peers), "%" PRIu64 " of %" PRIu64 " up, %s", up,
 	     peers, jsonx_bool(s, "authenticated") ? "authenticated" : "not authenticated");
-	line(out, o, "pods", share_color(on, pods), "%" PRIu64 " of %" PRIu64 " attached", on, pods);
+	line(out, o, "pods", share_color(on, pods), "%" PRIu64 " of %" PRIu64 " attached", on,
+	     pods);
 	line(out, o, "flows", TABLE_PLAIN, "%s active of %s",
 	     table_count(a, jsonx_u64(s, "flows_active")), table_count(b, jsonx_u64(s, "flows")));
 	show_fast_path(s, o, out);
 	show_tcp(s, o, out);
 	show_sysctls(s, o, out);
 	if (jsonx_u64(s, "netlink_overruns"))
-		line(out, o, "netlink", TABLE_WARN, "%" PRIu64 " overruns, each followed by a full "
-		     "read", jsonx_u64(s, "netlink_overruns"));
+		line(out, o, "netlink", TABLE_WARN,
+		     "%" PRIu64 " overruns, each followed by a full "
+		     "read",
+		     jsonx_u64(s, "netlink_overruns"));
 	err = show_tables(s, o, out);
 	return err ? err : show_programs(s, o, out);
 }

@@ -131,8 +131,8 @@ void table_free(struct table *t)
 const char *table_paint(enum table_color c, bool on)
 {
 	static const char *const codes[] = {
-		[TABLE_PLAIN] = "", [TABLE_GOOD] = "\033[32m", [TABLE_WARN] = "\033[33m",
-		[TABLE_BAD] = "\033[31m", [TABLE_DIM] = "\033[2m", [TABLE_BOLD] = "\033[1m",
+		[TABLE_PLAIN] = "",	  [TABLE_GOOD] = "\033[32m", [TABLE_WARN] = "\033[33m",
+		[TABLE_BAD] = "\033[31m", [TABLE_DIM] = "\033[2m",   [TABLE_BOLD] = "\033[1m",
 	};
 
 	return on ? codes[c] : "";
@@ -190,7 +190,8 @@ const char *table_time(char buf[TABLE_NUM], int64_t ms)
 		snprintf(buf, TABLE_NUM, "%s%" PRIu64 ".%02us", sign, s,
 			 (unsigned int)(t % 1000 / 10));
 	else if (s < 3600)
-		snprintf(buf, TABLE_NUM, "%s%" PRIu64 "m%02us", sign, s / 60, (unsigned int)(s % 60));
+		snprintf(buf, TABLE_NUM, "%s%" PRIu64 "m%02us", sign, s / 60,
+			 (unsigned int)(s % 60));
 	else if (s < 86400)
 		snprintf(buf, TABLE_NUM, "%s%" PRIu64 "h%02um", sign, s / 3600,
 			 (unsigned int)(s / 60 % 60));

@@ -123,8 +123,7 @@ struct json_object *view_status_json(const struct view_status *s)
 		return NULL;
 	ok = jsonx_put_str(o, "version", s->version) && jsonx_put_u64(o, "pid", s->pid) &&
 	     jsonx_put_u64(o, "uptime_ms", s->uptime_ms) && jsonx_put_u64(o, "epoch", s->epoch) &&
-	     jsonx_put_str(o, "mode", s->mode) &&
-	     jsonx_put_str(o, "mode_reason", s->mode_reason) &&
+	     jsonx_put_str(o, "mode", s->mode) && jsonx_put_str(o, "mode_reason", s->mode_reason) &&
 	     jsonx_put_str(o, "node_addrs", s->node_addrs) && jsonx_put_str(o, "nics", s->nics) &&
 	     jsonx_put_u64(o, "masquerade_port", s->masquerade_port) &&
 	     jsonx_put_u64(o, "lease_ms", s->lease_ms) &&
@@ -136,8 +135,7 @@ struct json_object *view_status_json(const struct view_status *s)
 	     jsonx_put_u64(o, "flows", s->flows) &&
 	     jsonx_put_u64(o, "flows_active", s->flows_active) &&
 	     jsonx_put_u64(o, "masqueraded", s->masqueraded) &&
-	     jsonx_put_u64(o, "restored", s->restored) &&
-	     jsonx_put_u64(o, "overlay", s->overlay) &&
+	     jsonx_put_u64(o, "restored", s->restored) && jsonx_put_u64(o, "overlay", s->overlay) &&
 	     jsonx_put_u64(o, "netlink_overruns", s->netlink_overruns) &&
 	     jsonx_put(o, "tables",
 		       list_json(s->tables, s->n_tables, sizeof(*s->tables), fill_table)) &&
@@ -168,8 +166,8 @@ static bool fill_pod(struct json_object *o, const void *item)
 	       jsonx_put_str(o, "netns", p->netns) && jsonx_put_str(o, "addrs", p->addrs) &&
 	       jsonx_put_str(o, "kind", p->kind) && jsonx_put_bool(o, "attached", p->attached) &&
 	       jsonx_put_str(o, "reason", p->reason) &&
-	       (p->attach_us ? jsonx_put_u64(o, "attach_us", p->attach_us) :
-			       jsonx_put_null(o, "attach_us"));
+	       (p->attach_us ? jsonx_put_u64(o, "attach_us", p->attach_us)
+			     : jsonx_put_null(o, "attach_us"));
 }
 
 struct json_object *view_pods_json(const struct view_pod *p, unsigned int n)
@@ -220,8 +218,7 @@ static bool fill_peer(struct json_object *o, const void *item)
 	return jsonx_put_addr(o, "addr", p->addr) && jsonx_put_str(o, "state", p->state) &&
 	       jsonx_put_str(o, "hint", p->hint) && put_left(o, "tcp_ms", p->tcp_ms) &&
 	       put_left(o, "udp_ms", p->udp_ms) &&
-	       (p->rtt_us ? jsonx_put_u64(o, "rtt_us", p->rtt_us) :
-			    jsonx_put_null(o, "rtt_us")) &&
+	       (p->rtt_us ? jsonx_put_u64(o, "rtt_us", p->rtt_us) : jsonx_put_null(o, "rtt_us")) &&
 	       jsonx_put_u64(o, "epoch", p->epoch) && jsonx_put_bool(o, "owner", p->owner) &&
 	       jsonx_put_u64(o, "flows", p->flows) && jsonx_put_u64(o, "hellos_tx", p->hellos_tx) &&
 	       jsonx_put_u64(o, "hellos_rx", p->hellos_rx);

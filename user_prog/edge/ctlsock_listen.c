@@ -16,16 +16,16 @@
 static int make_dir(const char *path, char dir[sizeof(((struct ctlsock_listen *)0)->path)],
 		    bool *made)
 {
+	size_t len = (size_t)(strrchr(path, '/') - path);
 	char *p;
 
 	*made = false;
-	strcpy(dir, path);
-	p = strrchr(dir, '/');
-	if (p == dir) {
-		dir[1] = '\0';
+	memcpy(dir, path, len);
+	dir[len] = '\0';
+	if (!len) {
+		strcpy(dir, "/");
 		return 0;
 	}
-	*p = '\0';
 	for (p = strchr(dir + 1, '/');; p = strchr(p + 1, '/')) {
 		if (p)
 			*p = '\0';
@@ -68,7 +68,6 @@ static int remove_stale(const struct sockaddr_un *sa)
 
 static int bind_file(struct ctlsock_listen *l, const struct sockaddr_un *sa)
 {
-	struct stat st;
 	mode_t mask;
 	int err;
 
@@ -78,17 +77,11 @@ static int bind_file(struct ctlsock_listen *l, const struct sockaddr_un *sa)
 	umask(mask);
 	if (err)
 		return err;
-	if (lstat(sa->sun_path, &st) || chmod(sa->sun_path, 0660)) {
-		err = -errno;
-		unlink(sa->sun_path);
-		return err;
-	}
-	l->dev = st.st_dev;
-	l->ino = st.st_ino;
-	if (listen(l->fd, BACKLOG)) {
-		err = -errno;
-		unlink(sa->sun_path);
-	}
+	l->file = open(sa->sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (l->file >= 0 && !chmod(sa->sun_path, 0660) && !listen(l->fd, BACKLOG))
+		return 0;
+	err = -errno;
+	unlink(sa->sun_path);
 	return err;
 }
 
@@ -100,6 +93,7 @@ int ctlsock_listen_open(struct ctlsock_listen *l, const char *path)
 
 	memset(l, 0, sizeof(*l));
 	l->fd = -1;
+	l->file = -1;
 	if (path[0] != '/')
 		return -EINVAL;
 	if (strlen(path) >= sizeof(l->path))
@@ -133,6 +127,9 @@ int ctlsock_listen_open(struct ctlsock_listen *l, const char *path)
 	if (err) {
 		close(l->fd);
 		l->fd = -1;
+		if (l->file >= 0)
+			close(l->file);
+		l->file = -1;
 	}
 cleanup:
 	close(lock);
@@ -141,14 +138,19 @@ cleanup:
 
 void ctlsock_listen_close(struct ctlsock_listen *l)
 {
-	struct stat st;
+	struct stat now, ours;
+	bool same;
 	char *slash;
 
 	if (l->fd < 0)
 		return;
 	close(l->fd);
 	l->fd = -1;
-	if (lstat(l->path, &st) || st.st_dev != l->dev || st.st_ino != l->ino)
+	same = !lstat(l->path, &now) && !fstat(l->file, &ours) && now.st_dev == ours.st_dev &&
+	       now.st_ino == ours.st_ino;
+	close(l->file);
+	l->file = -1;
+	if (!same)
 		return;
 	unlink(l->path);
 	slash = strrchr(l->path, '/');

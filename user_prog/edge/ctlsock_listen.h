@@ -4,14 +4,12 @@
 #define XM_CTLSOCK_LISTEN_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 #include <sys/un.h>
 
 struct ctlsock_listen {
 	int fd;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	dev_t dev; /* of the file that we made */
-	ino_t ino;
+	int file; /* O_PATH of the file that we made: keeps its inode number from being reused */
 	bool made_dir; /* its directory is ours too */
 };
 

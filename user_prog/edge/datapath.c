@@ -142,17 +142,25 @@ static bool pins_fit(const char *dir, const struct config *c, struct xm_meta *me
 	       meta->masq_port == c->masquerade_port && meta->epoch;
 }
 
-static void new_meta(struct xm_meta *m, const struct config *c)
+static int new_meta(struct xm_meta *m, const struct config *c)
 {
+	int err;
+
 	memset(m, 0, sizeof(*m));
 	m->layout = XM_LAYOUT;
-	m->epoch = (uint32_t)rng_u64(NULL) | 1;
+	err = rng_u32(&m->epoch);
+	err = err ?: rng_u32(&m->mark);
+	err = err ?: rng_u32(&m->seed);
+	if (err) {
+		log_error("the kernel gives no random numbers: %s", strerror(-err));
+		return err;
+	}
 	/* The top bit keeps it apart from the small marks that people use. */
-	m->mark = (uint32_t)rng_u64(NULL) | 0x80000000u;
-	m->seed = (uint32_t)rng_u64(NULL);
+	m->mark |= 0x80000000u;
 	m->flows = c->flows;
 	m->peers = c->peers;
 	m->masq_port = c->masquerade_port;
+	return 0;
 }
 
 static int pin_progs(struct datapath *d)
@@ -338,6 +346,42 @@ static int load_clock_only(uint32_t *hz)
 	return err;
 }
 
+void datapath_wait_quiet(const char *pin_dir)
+{
+	char path[CONFIG_PATH_MAX + 32];
+	struct timespec ts = {
+		.tv_sec = XM_HELLO_MISSES * XM_HELLO_PERIOD_MS / 1000,
+		.tv_nsec = XM_HELLO_MISSES * XM_HELLO_PERIOD_MS % 1000 * 1000000L,
+	};
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	bool peers = false;
+	int fd;
+
+	pin_path(path, sizeof(path), pin_dir, "xm_peers");
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) || info.value_size != sizeof(struct xm_peer))
+		info.max_entries = 0;
+	for (__u32 i = 0; i < info.max_entries; i++) {
+		struct xm_peer p;
+
+		if (bpf_map_lookup_elem(fd, &i, &p) || !p.used)
+			continue;
+		p.up_until[XM_TCP] = 0;
+		p.up_until[XM_UDP] = 0;
+		bpf_map_update_elem(fd, &i, &p, BPF_ANY);
+		peers = true;
+	}
+	close(fd);
+	if (!peers)
+		return;
+	log_info("waiting %u s for peers to notice that we leave",
+		 XM_HELLO_MISSES * XM_HELLO_PERIOD_MS / 1000);
+	nanosleep(&ts, NULL);
+}
+
 static void *map_table(struct bpf_map *map, size_t len)
 {
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
@@ -402,7 +446,9 @@ int datapath_open(struct datapath *d, const struct config *c, const __be32 *node
 		err = make_pin_dir(d->pin_dir);
 		if (err)
 			return err;
-		new_meta(&d->meta, c);
+		err = new_meta(&d->meta, c);
+		if (err)
+			return err;
 	}
 	err = load(&d->skel, c, d->pin_dir, &d->meta, d->hz, node, n_node);
 	if (err)

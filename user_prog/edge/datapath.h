@@ -73,6 +73,14 @@ void datapath_close(struct datapath *d);
 /** datapath_unpin() - remove every pin of ours under @pin_dir, and the directory */
 int datapath_unpin(const char *pin_dir);
 
+/**
+ * datapath_wait_quiet() - before the programs go while no daemon is there to say goodbye
+ *
+ * Stops masquerading, then waits until the peers' last proof of us is over (at most
+ * XM_HELLO_MISSES periods): the programs restore what still comes.
+ */
+void datapath_wait_quiet(const char *pin_dir);
+
 int datapath_prog_fd(const struct datapath *d, enum datapath_prog which);
 const char *datapath_prog_name(enum datapath_prog which);
 /** datapath_prog_info() - kernel id and verified instructions */

@@ -38,6 +38,7 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 		STORE(x->up_until[XM_TCP], 0);
 		STORE(x->up_until[XM_UDP], 0);
 		STORE(x->used, 0);
+		STORE(x->seen, 0);
 		STORE(x->gen, p->gen);
 		return bpf_map_delete_elem(fd, &p->addr) && errno != ENOENT ? -errno : 0;
 	}
@@ -46,6 +47,8 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 		STORE(x->up_until[XM_TCP], 0);
 		STORE(x->up_until[XM_UDP], 0);
 	}
+	if (x->addr != p->addr)
+		STORE(x->seen, 0);
 	STORE(x->addr, p->addr);
 	STORE(x->gen, p->gen);
 	STORE(x->epoch, p->epoch);

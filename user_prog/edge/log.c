@@ -79,7 +79,7 @@ static void emit(const char *head, const char *body)
 	struct iovec iov[] = {
 		{ .iov_base = (void *)(uintptr_t)head, .iov_len = strlen(head) },
 		{ .iov_base = (void *)(uintptr_t)body, .iov_len = strlen(body) },
-		{ .iov_base = (void *)(uintptr_t)"\n", .iov_len = 1 },
+		{ .iov_base = (void *)(uintptr_t) "\n", .iov_len = 1 },
 	};
 
 	while (writev(STDERR_FILENO, iov, 3) < 0 && errno == EINTR)
@@ -94,8 +94,8 @@ static void emit_json(enum config_log_level level, const char *prefix, const cha
 	time_text(now, sizeof(now));
 	if (o && jsonx_put_str(o, "time", now) && jsonx_put_str(o, "level", levels[level].name) &&
 	    jsonx_put_str(o, "message", text))
-		emit(prefix, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-								      JSON_C_TO_STRING_NOSLASHESCAPE));
+		emit(prefix, json_object_to_json_string_ext(
+				     o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
 }
 

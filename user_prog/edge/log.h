@@ -60,19 +60,19 @@ bool log_limit_ok(struct log_limit *l, unsigned int per_sec, uint64_t now_ms,
 uint64_t log_now_ms(void);
 
 /* At most @per_sec messages a second from this line; the next one tells how many are missing. */
-#define log_ratelimited(level, per_sec, fmt, ...)                                                  \
-	do {                                                                                       \
-		static struct log_limit log_limit_here;                                            \
-		unsigned int log_missed;                                                           \
-                                                                                                   \
-		if (!log_on(level) ||                                                              \
-		    !log_limit_ok(&log_limit_here, per_sec, log_now_ms(), &log_missed))            \
-			break;                                                                     \
-		if (log_missed)                                                                    \
-			log_write(level, fmt " (and %u more like this)", ##__VA_ARGS__,            \
-				  log_missed);                                                     \
-		else                                                                               \
-			log_write(level, fmt, ##__VA_ARGS__);                                      \
+#define log_ratelimited(level, per_sec, fmt, ...)                                       \
+	do {                                                                            \
+		static struct log_limit log_limit_here;                                 \
+		unsigned int log_missed;                                                \
+                                                                                        \
+		if (!log_on(level) ||                                                   \
+		    !log_limit_ok(&log_limit_here, per_sec, log_now_ms(), &log_missed)) \
+			break;                                                          \
+		if (log_missed)                                                         \
+			log_write(level, fmt " (and %u more like this)", ##__VA_ARGS__, \
+				  log_missed);                                          \
+		else                                                                    \
+			log_write(level, fmt, ##__VA_ARGS__);                           \
 	} while (0)
 
 #endif

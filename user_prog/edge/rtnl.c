@@ -25,8 +25,8 @@ struct rtnl {
 	struct mnl_socket *sk;
 	struct inventory *inv;
 	bool routes;
-	bool stale;	  /* a dump is due */
-	int32_t self_id;  /* id of our namespace in itself, NL_NSID_NONE */
+	bool stale;	 /* a dump is due */
+	int32_t self_id; /* id of our namespace in itself, NL_NSID_NONE */
 	struct rtnl_stats stats;
 	uint32_t tc_lost[TC_LOST_MAX];
 	unsigned int n_tc_lost;

@@ -35,9 +35,9 @@ static int notify(const char *state)
 		return -errno;
 	/* Not to hang on a manager that does not read: a lost message costs little. */
 	do {
-		sent = sendto(fd, state, len, MSG_NOSIGNAL | MSG_DONTWAIT, (void *)&sa,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n +
-					  (path[0] == '/')));
+		sent = sendto(
+			fd, state, len, MSG_NOSIGNAL | MSG_DONTWAIT, (void *)&sa,
+			(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (path[0] == '/')));
 	} while (sent < 0 && errno == EINTR);
 	if (sent != (ssize_t)len)
 		err = sent < 0 ? -errno : -EMSGSIZE;

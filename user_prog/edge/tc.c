@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,14 +131,14 @@ static int own_load(struct tc *t)
 static void prune(struct tc *t)
 {
 	uint64_t netns = netns_inode();
-	char kind[NL_NAME];
+	char name[IF_NAMESIZE];
 	bool changed = false;
 	size_t i;
 
 	for (i = t->n; i > 0; i--) {
 		const struct owned *o = &t->owned[i - 1];
 
-		if (o->netns == netns && tc_look_clsact(o->ifindex, kind) == -ENODEV)
+		if (o->netns == netns && !if_indextoname(o->ifindex, name))
 			changed |= own_del(t, netns, o->ifindex);
 	}
 	if (changed)
@@ -200,7 +201,11 @@ void tc_forget_netns(struct tc *t, uint64_t inode)
 struct place {
 	const struct tc *t;
 	struct nl_tc f;
-	enum { PLACE_FREE, PLACE_OURS, PLACE_TAKEN } is;
+	enum {
+		PLACE_FREE,
+		PLACE_OURS,
+		PLACE_TAKEN
+	} is;
 };
 
 static int on_place(const struct nl_tc *f, void *arg)
@@ -258,8 +263,9 @@ static int need_qdisc(struct tc *t, uint32_t ifindex, struct tc_error *err)
 	if (!strcmp(kind, "clsact"))
 		return 0;
 	if (kind[0]) {
-		explain(err, "an \"%s\" qdisc is in the place of clsact; whoever made it has to "
-			     "use clsact, which does the same and egress too",
+		explain(err,
+			"an \"%s\" qdisc is in the place of clsact; whoever made it has to "
+			"use clsact, which does the same and egress too",
 			kind);
 		return -EEXIST;
 	}
@@ -322,7 +328,8 @@ static void explain_taken(const struct tc *t, const struct nl_tc *f, struct tc_e
 
 	tc_look_describe(f, who, sizeof(who));
 	if (f->handle == t->handle && !strcmp(f->kind, "bpf"))
-		explain(err, "priority %u handle %#x is taken by %s; change tc.priority or tc.handle",
+		explain(err,
+			"priority %u handle %#x is taken by %s; change tc.priority or tc.handle",
 			t->priority, t->handle, who);
 	else
 		explain(err, "priority %u is taken by a %s (protocol %#x); change tc.priority",
@@ -389,10 +396,6 @@ int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir)
 	int err;
 
 	err = find_place(t, ifindex, dir, &p);
-	if (err == -ENODEV) {
-		tc_forget(t, ifindex);
-		return 0;
-	}
 	if (!err && p.is == PLACE_OURS)
 		err = remove_filter(ifindex, dir, t->priority, t->handle);
 	if (!err)

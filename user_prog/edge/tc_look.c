@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -49,6 +50,7 @@ int tc_look_filters(uint32_t ifindex, enum tc_dir dir, int (*fn)(const struct nl
 	err = rtnl_req_open(&req);
 	if (err)
 		return err;
+	/* Filters change without a generation: this dump is never marked as interrupted. */
 	tcm = rtnl_req_start(&req, RTM_GETTFILTER, NLM_F_DUMP, sizeof(*tcm));
 	tcm->tcm_family = AF_UNSPEC;
 	tcm->tcm_ifindex = (int)ifindex;
@@ -58,33 +60,48 @@ int tc_look_filters(uint32_t ifindex, enum tc_dir dir, int (*fn)(const struct nl
 	return err;
 }
 
+struct qdisc {
+	uint32_t ifindex;
+	char *kind;
+};
+
 static int on_qdisc(const struct nlmsghdr *nlh, void *arg)
 {
+	const struct qdisc *q = arg;
 	struct nl_msg m;
 
-	if (!nl_parse(nlh, nlh->nlmsg_len, &m) && m.type == NL_QDISC && !m.del)
-		memcpy(arg, m.tc.kind, NL_NAME);
+	if (!nl_parse(nlh, nlh->nlmsg_len, &m) && m.type == NL_QDISC &&
+	    m.tc.ifindex == q->ifindex && m.tc.parent == TC_H_CLSACT)
+		memcpy(q->kind, m.tc.kind, NL_NAME);
 	return 0;
 }
 
+/*
+ * A dump of all interfaces: the kernel has no filter for it, and answers a question for
+ * one qdisc (qdisc_notify() with NLM_F_ECHO) by telling every listener of a new qdisc.
+ */
 int tc_look_clsact(uint32_t ifindex, char kind[NL_NAME])
 {
+	struct qdisc q = { .ifindex = ifindex, .kind = kind };
+	char name[IF_NAMESIZE];
 	struct rtnl_req req;
 	struct tcmsg *tcm;
-	int err;
+	int err, tries = 0;
 
-	kind[0] = '\0';
 	err = rtnl_req_open(&req);
 	if (err)
 		return err;
-	tcm = rtnl_req_start(&req, RTM_GETQDISC, 0, sizeof(*tcm));
-	tcm->tcm_family = AF_UNSPEC;
-	tcm->tcm_ifindex = (int)ifindex;
-	tcm->tcm_parent = TC_H_CLSACT;
-	err = rtnl_req_run(&req, on_qdisc, kind);
+	do {
+		kind[0] = '\0';
+		tcm = rtnl_req_start(&req, RTM_GETQDISC, NLM_F_DUMP, sizeof(*tcm));
+		tcm->tcm_family = AF_UNSPEC;
+		tcm->tcm_ifindex = (int)ifindex;
+		err = rtnl_req_run(&req, on_qdisc, &q);
+	} while (err == -EAGAIN && ++tries < TRIES);
 	rtnl_req_close(&req);
-	/* No qdisc there yet: -ENOENT; one that was deleted: an answer without a qdisc. */
-	return err == -ENOENT || err == -EINVAL ? 0 : err;
+	if (!err && !kind[0] && !if_indextoname(ifindex, name))
+		return -ENODEV;
+	return err;
 }
 
 /* Name of a loaded program, "" when it cannot be told. */

@@ -14,7 +14,7 @@
 /**
  * tc_look_filters() - call @fn for each filter of one direction of a clsact qdisc
  * @fn: returns 0, or -errno to end the walk with it
- * Return: 0, also when there is no such qdisc; -ENODEV; or -errno.
+ * Return: 0, also when there is no such qdisc or interface; or -errno.
  */
 int tc_look_filters(uint32_t ifindex, enum tc_dir dir, int (*fn)(const struct nl_tc *f, void *arg),
 		    void *arg);

@@ -94,8 +94,7 @@ struct given {
 	bool version;
 };
 
-static int take(int opt, const char *arg, struct options *o, struct given *g,
-		const struct error *e)
+static int take(int opt, const char *arg, struct options *o, struct given *g, const struct error *e)
 {
 	switch (opt) {
 	case OPT_SOCKET:
@@ -132,14 +131,18 @@ static int take(int opt, const char *arg, struct options *o, struct given *g,
 		g->selectors++;
 		o->req.flush.what = CTL_FLUSH_FLOW;
 		if (ctl_parse_flow(arg, &o->req.flush.flow))
-			return refuse(e, "--flow must be like \"tcp 10.244.1.2:80 "
-					 "10.244.2.3:40000\", not \"%s\"", arg);
+			return refuse(e,
+				      "--flow must be like \"tcp 10.244.1.2:80 "
+				      "10.244.2.3:40000\", not \"%s\"",
+				      arg);
 		return 0;
 	case OPT_POD:
 		g->selectors++;
 		if (ctl_parse_pod(arg, &o->req))
-			return refuse(e, "--pod must be an IPv4 address or an interface, not "
-					 "\"%s\"", arg);
+			return refuse(e,
+				      "--pod must be an IPv4 address or an interface, not "
+				      "\"%s\"",
+				      arg);
 		return 0;
 	case OPT_PEER:
 		g->selectors++;

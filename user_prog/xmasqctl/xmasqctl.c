@@ -29,8 +29,8 @@ static bool use_color(const struct options *o)
 static int print_json(struct json_object *result)
 {
 	const char *s = json_object_to_json_string_ext(
-		result, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-				JSON_C_TO_STRING_NOSLASHESCAPE);
+		result,
+		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 	if (!s)
 		return -ENOMEM;
@@ -52,10 +52,9 @@ static int print_version(const struct options *o, struct json_object *result)
 	both = json_object_new_object();
 	if (!both)
 		return -ENOMEM;
-	err = jsonx_put_str(both, "xmasqctl", XM_VERSION) &&
-			      jsonx_put_str(both, "xmasqd", theirs) ?
-		      print_json(both) :
-		      -ENOMEM;
+	err = jsonx_put_str(both, "xmasqctl", XM_VERSION) && jsonx_put_str(both, "xmasqd", theirs)
+		      ? print_json(both)
+		      : -ENOMEM;
 	json_object_put(both);
 	return err;
 }

@@ -337,6 +337,10 @@ int daemon_cleanup(struct daemon *d)
 	bool was_used = datapath_was_used(d->cfg.pin_dir);
 	int err, err2;
 
+	if (d->dp.skel)
+		peers_leave(d);
+	else
+		datapath_wait_quiet(d->cfg.pin_dir);
 	err = attach_remove_all(d);
 	err2 = datapath_unpin(d->cfg.pin_dir);
 	err = err ?: err2;

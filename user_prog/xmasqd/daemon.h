@@ -98,6 +98,8 @@ void peers_stop(struct daemon *d);
 void peers_event(void *arg, const struct xm_event *ev);
 /** peers_tick() - Return: milliseconds until the next call, UINT64_MAX for never */
 uint64_t peers_tick(struct daemon *d);
+/** peers_leave() - stop sending to peers, have them stop too, and let the last packets arrive */
+void peers_leave(struct daemon *d);
 /** peers_apply_all() - write every peer again, after tcp_ok changed */
 void peers_apply_all(struct daemon *d);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon.h"
 #include "log.h"
@@ -178,6 +179,20 @@ uint64_t peers_tick(struct daemon *d)
 	}
 	free(before);
 	return next;
+}
+
+/* What peers have sent before they read our goodbye is still restored meanwhile. */
+#define LEAVE_MS 100
+
+void peers_leave(struct daemon *d)
+{
+	struct timespec ts = { .tv_nsec = LEAVE_MS * 1000000L };
+
+	if (!d->hello.n_peers)
+		return;
+	datapath_clock(&d->dp);
+	hello_bye(&d->hello);
+	nanosleep(&ts, NULL);
 }
 
 void peers_apply_all(struct daemon *d)
