@@ -8,6 +8,7 @@
 #   user_prog/xmasqd/*.c  -> build/xmasqd
 #   user_prog/xmasqctl/*.c-> build/xmasqctl          never links libbpf
 #   tests/unit/test_*.c   -> build/tests/unit/test_* sanitized, with the sanitized core
+#   tests/edge/test_*.c   -> build/tests/edge/test_* sanitized, with the sanitized edge; root
 #   tests/prog/*.c        -> build/tests/prog/xmasq-prog-test
 #   tests/tools/NAME.c    -> build/tests/tools/NAME
 #
@@ -112,6 +113,7 @@ SRC_CTL  := $(sort $(wildcard user_prog/xmasqctl/*.c))
 SRC_UNIT := $(sort $(wildcard tests/unit/test_*.c))
 # Any other .c in tests/unit is a helper that every unit test links.
 SRC_UNIT_HELP := $(filter-out $(SRC_UNIT),$(sort $(wildcard tests/unit/*.c)))
+SRC_EDGET := $(sort $(wildcard tests/edge/test_*.c))
 SRC_PROG  := $(sort $(wildcard tests/prog/*.c))
 SRC_TOOLS := $(sort $(wildcard tests/tools/*.c))
 
@@ -126,7 +128,9 @@ EDGE_A    := $(BUILD)/libxmasq-edge.a
 CORE_SAN_A := $(BUILD)/asan/libxmasq-core.a
 XMASQD    := $(BUILD)/xmasqd
 XMASQCTL  := $(BUILD)/xmasqctl
+EDGE_SAN_A := $(BUILD)/asan/libxmasq-edge.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(SRC_UNIT))
+EDGE_TESTS := $(patsubst %.c,$(BUILD)/%,$(SRC_EDGET))
 PROG_TEST := $(BUILD)/tests/prog/xmasq-prog-test
 TOOLS     := $(patsubst %.c,$(BUILD)/%,$(SRC_TOOLS))
 
@@ -140,7 +144,7 @@ bpf: $(BPF_O) $(SKEL) ## Build the BPF object and its skeleton only
 core: $(CORE_A) ## Build the pure core only
 
 # Without a single source of its kind a test program is left out; tests/run.sh then complains.
-tests: $(UNIT_TESTS) $(if $(SRC_PROG),$(PROG_TEST)) $(TOOLS) ## Build the test programs
+tests: $(UNIT_TESTS) $(EDGE_TESTS) $(if $(SRC_PROG),$(PROG_TEST)) $(TOOLS) ## Build the test programs
 
 tools: $(TOOLS) ## Build the load generators in tests/tools only
 
@@ -241,6 +245,18 @@ $(BUILD)/asan/%.o: %.c $(BUILD)/.flags-san | $(VERSION_H)
 $(CORE_SAN_A): $(call san,$(SRC_CORE)) $(BUILD)/.sources
 	$(archive)
 
+# As for the ordinary objects: the skeleton first.
+$(call san,$(SRC_EDGE)): | $(SKEL)
+
+$(EDGE_SAN_A): $(call san,$(SRC_EDGE)) $(BUILD)/.sources
+	$(archive)
+
+$(BUILD)/tests/edge/%: $(BUILD)/asan/tests/edge/%.o $(EDGE_SAN_A) $(CORE_SAN_A) | $(LIBBPF_DEP)
+	$(call say,LD-SAN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(SAN) -Wl,--as-needed $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka \
+		$(LIBS_EDGE) $(LIBS_CORE)
+
 $(BUILD)/tests/unit/%: $(BUILD)/asan/tests/unit/%.o $(call san,$(SRC_UNIT_HELP)) $(CORE_SAN_A)
 	$(call say,LD-SAN,$@)
 	$(Q)mkdir -p $(@D)
@@ -332,5 +348,5 @@ help: ## List the targets
 # ---- dependencies that the compilers wrote ----
 
 -include $(patsubst %.o,%.d,$(call obj,$(SRC_CORE) $(SRC_EDGE) $(SRC_D) $(SRC_CTL) $(SRC_PROG) \
-	$(SRC_TOOLS)) $(call san,$(SRC_CORE) $(SRC_UNIT) $(SRC_UNIT_HELP)))
+	$(SRC_TOOLS)) $(call san,$(SRC_CORE) $(SRC_EDGE) $(SRC_UNIT) $(SRC_UNIT_HELP) $(SRC_EDGET)))
 -include $(BPF_O:.o=.d) $(wildcard $(BUILD)/clang-*/xmasq.bpf.d)

@@ -3,9 +3,10 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit prog scripts netns (default: all, in this order)
+#   tests/run.sh [SUITE...]      suites: unit edge prog scripts netns (default: all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
+#   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
 #   prog     build/tests/prog/xmasq-prog-test (the BPF programs on crafted packets; root)
 #   scripts  tests/scripts/*.bats, where there are any
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
@@ -22,7 +23,7 @@ cd "$(dirname "$0")/.." || exit 1
 shopt -s nullglob
 
 BUILD=${BUILD:-build}
-declare -A time_limit=([unit]=300 [prog]=300 [scripts]=300 [netns]=1500)
+declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [scripts]=300 [netns]=1500)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -159,17 +160,27 @@ left() {
 	echo $((deadline > SECONDS ? deadline - SECONDS : 1))
 }
 
-suite_unit() {
+# run_cmocka DIR: every test program of tests/DIR
+run_cmocka() {
 	local src name
 	# From the sources, so that a stale binary is not run and a missing one is noticed.
-	for src in tests/unit/test_*.c; do
-		name=$(basename "$src" .c)
-		if [ -x "$BUILD/tests/unit/$name" ]; then
-			CMOCKA_MESSAGE_OUTPUT=TAP run_tap "unit/$name" "$(left)" "$BUILD/tests/unit/$name"
+	for src in tests/"$1"/test_*.c; do
+		name=$1/$(basename "$src" .c)
+		if [ -x "$BUILD/tests/$name" ]; then
+			CMOCKA_MESSAGE_OUTPUT=TAP run_tap "$name" "$(left)" "$BUILD/tests/$name"
 		else
-			fail "unit/$name: not built; run 'make tests'"
+			fail "$name: not built; run 'make tests'"
 		fi
 	done
+}
+
+suite_unit() {
+	run_cmocka unit
+}
+
+suite_edge() {
+	need_root edge || return
+	run_cmocka edge
 }
 
 suite_prog() {
@@ -201,12 +212,11 @@ suite_netns() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit prog scripts netns)
-	[ -n "$(echo tests/scripts/*.bats)" ] || suites=(unit prog netns)
+	suites=(unit edge prog scripts netns)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then
-		echo "tests/run.sh: no suite '$suite'; suites are: unit prog scripts netns" >&2
+		echo "tests/run.sh: no suite '$suite'; suites are: unit edge prog scripts netns" >&2
 		exit 2
 	fi
 done
