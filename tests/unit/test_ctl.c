@@ -56,7 +56,7 @@ static void test_good(void **state)
 			fail_msg("%s: %s", t[i].line, err);
 		assert_int_equal(req.command, t[i].command);
 	}
-	assert_int_equal(req.flows.limit, CTL_FLOWS_MAX);
+	assert_int_equal(req.flows.limit, CTL_FLOWS_LIMIT);
 	assert_false(req.flows.active);
 }
 

@@ -208,7 +208,7 @@ static void test_ctl(void **state)
 	assert_int_equal(b->last.flows.limit, 5);
 	assert_int_equal(RUN(b, out, "-o", "json", "flows"), 0);
 	assert_non_null(strstr(out, "\n  \"total\": 0\n}\n"));
-	assert_int_equal(b->last.flows.limit, CTL_FLOWS_MAX);
+	assert_int_equal(b->last.flows.limit, CTL_FLOWS_LIMIT);
 	assert_int_equal(RUN(b, out, "version"), 0);
 	assert_non_null(strstr(out, "\nxmasqd: v9\n"));
 	assert_int_equal(RUN(b, out, "status"), 0);

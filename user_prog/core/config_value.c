@@ -102,9 +102,9 @@ static int parse_number(const struct config_scalar *s, uint32_t *out)
 		if (ch >= '0' && ch <= '9')
 			d = (uint64_t)(ch - '0');
 		else if (hex && ch >= 'a' && ch <= 'f')
-			d = (uint64_t)(ch - 'a' + 10);
+			d = (uint64_t)(ch - 'a') + 10;
 		else if (hex && ch >= 'A' && ch <= 'F')
-			d = (uint64_t)(ch - 'A' + 10);
+			d = (uint64_t)(ch - 'A') + 10;
 		else
 			return -EINVAL;
 		v = v * base + d;

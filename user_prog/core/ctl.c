@@ -130,7 +130,7 @@ static int parse_flush(struct json_object *args, struct ctl_request *req, const 
 
 	if (!args || json_object_object_length(args) != 1)
 		return refuse(e, "%s", usage);
-	if ((v = jsonx_get(args, "all"))) {
+	if (jsonx_has(args, "all")) {
 		if (!jsonx_bool(args, "all"))
 			return refuse(e, "argument \"all\" must be true");
 		req->flush.what = CTL_FLUSH_ALL;
@@ -170,7 +170,7 @@ static int parse_flows(struct json_object *args, struct ctl_request *req, const 
 {
 	char q[TEXT_QUOTE_MAX];
 
-	req->flows.limit = CTL_FLOWS_MAX;
+	req->flows.limit = CTL_FLOWS_LIMIT;
 	if (!args)
 		return 0;
 	json_object_object_foreach(args, key, v) {

@@ -20,6 +20,7 @@ struct json_object;
 
 #define CTL_LINE_MAX	65536 /* bytes of a request, with its newline */
 #define CTL_FLOWS_MAX	65536 /* flows in one answer */
+#define CTL_FLOWS_LIMIT 1000  /* unless asked for more */
 #define CTL_SOCKET_PATH "/run/xmasq/xmasqd.sock"
 #define CTL_FLOW_STR	64 /* what ctl_format_flow() needs */
 

@@ -6,9 +6,12 @@
 #include "jsonx.h"
 #include "text.h"
 
+/* An answer of 65536 flows has a million keys: neither copied nor looked up first. */
+#define NEW_KEY (JSON_C_OBJECT_ADD_KEY_IS_NEW | JSON_C_OBJECT_ADD_CONSTANT_KEY)
+
 bool jsonx_put(struct json_object *o, const char *key, struct json_object *v)
 {
-	if (v && !json_object_object_add(o, key, v))
+	if (v && !json_object_object_add_ex(o, key, v, NEW_KEY))
 		return true;
 	json_object_put(v);
 	return false;
@@ -16,7 +19,7 @@ bool jsonx_put(struct json_object *o, const char *key, struct json_object *v)
 
 bool jsonx_put_null(struct json_object *o, const char *key)
 {
-	return !json_object_object_add(o, key, NULL);
+	return !json_object_object_add_ex(o, key, NULL, NEW_KEY);
 }
 
 bool jsonx_put_str(struct json_object *o, const char *key, const char *s)

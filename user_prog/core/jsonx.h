@@ -3,7 +3,7 @@
  * Building and reading JSON objects without a check after every field.
  *
  * Building: each jsonx_put*() returns false when memory ran out, and frees what it was
- * given. Reading: what is missing or of another type reads as nothing.
+ * given. A key must be new to its object and outlive it (a literal). Reading: what is missing or of another type reads as nothing.
  */
 #ifndef XM_JSONX_H
 #define XM_JSONX_H

@@ -23,7 +23,7 @@ static int make_dir(const char *path, char dir[sizeof(((struct ctlsock_listen *)
 	memcpy(dir, path, len);
 	dir[len] = '\0';
 	if (!len) {
-		strcpy(dir, "/");
+		memcpy(dir, "/", 2);
 		return 0;
 	}
 	for (p = strchr(dir + 1, '/');; p = strchr(p + 1, '/')) {
@@ -98,8 +98,8 @@ int ctlsock_listen_open(struct ctlsock_listen *l, const char *path)
 		return -EINVAL;
 	if (strlen(path) >= sizeof(l->path))
 		return -ENAMETOOLONG;
-	strcpy(l->path, path);
-	strcpy(sa.sun_path, path);
+	memcpy(l->path, path, strlen(path) + 1);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
 	err = make_dir(path, dir, &l->made_dir);
 	if (err)
 		return err;

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <arpa/inet.h>
-#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,24 +13,14 @@
 
 #include "log.h"
 #include "netns.h"
-#include "statefile.h"
 #include "tc_look.h"
+#include "tc_owned.h"
 #include "xm_util.h"
-
-#define STATE_NAME "qdiscs"
-
-/* A clsact qdisc that we made. Interface numbers count within a namespace. */
-struct owned {
-	uint64_t netns;
-	uint32_t ifindex;
-};
 
 struct tc {
 	uint32_t priority;
 	uint32_t handle;
-	char *state_dir;
-	struct owned *owned;
-	size_t n, cap;
+	struct tc_owned owned;
 };
 
 static XM_PRINTF(2, 3) void explain(struct tc_error *err, const char *fmt, ...)
@@ -43,126 +32,21 @@ static XM_PRINTF(2, 3) void explain(struct tc_error *err, const char *fmt, ...)
 	va_end(ap);
 }
 
-static int own_add(struct tc *t, uint64_t netns, uint32_t ifindex)
-{
-	if (t->n == t->cap) {
-		size_t cap = t->cap ? t->cap * 2 : 32;
-		struct owned *v = realloc(t->owned, cap * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		t->owned = v;
-		t->cap = cap;
-	}
-	t->owned[t->n++] = (struct owned){ .netns = netns, .ifindex = ifindex };
-	return 0;
-}
-
-static bool own_has(const struct tc *t, uint64_t netns, uint32_t ifindex)
-{
-	size_t i;
-
-	for (i = 0; i < t->n; i++) {
-		if (t->owned[i].netns == netns && t->owned[i].ifindex == ifindex)
-			return true;
-	}
-	return false;
-}
-
-static bool own_del(struct tc *t, uint64_t netns, uint32_t ifindex)
-{
-	size_t i;
-
-	for (i = 0; i < t->n; i++) {
-		if (t->owned[i].netns == netns && t->owned[i].ifindex == ifindex) {
-			t->owned[i] = t->owned[--t->n];
-			return true;
-		}
-	}
-	return false;
-}
-
-static void own_save(const struct tc *t)
-{
-	size_t len = 0, max = t->n * 48 + 1, i;
-	char *text = malloc(max);
-	int err = -ENOMEM;
-
-	if (text) {
-		text[0] = '\0';
-		for (i = 0; i < t->n; i++)
-			len += (size_t)snprintf(text + len, max - len, "%llu %u\n",
-						(unsigned long long)t->owned[i].netns,
-						t->owned[i].ifindex);
-		err = statefile_write(t->state_dir, STATE_NAME, text);
-		free(text);
-	}
-	if (err)
-		log_warn("cannot write %s/%s: %s; after a restart some clsact qdiscs of ours "
-			 "will be left behind",
-			 t->state_dir, STATE_NAME, strerror(-err));
-}
-
-static int own_load(struct tc *t)
-{
-	char *text, *line, *save = NULL;
-	int err = statefile_read(t->state_dir, STATE_NAME, &text);
-
-	if (err)
-		return err;
-	for (line = strtok_r(text, "\n", &save); !err && line; line = strtok_r(NULL, "\n", &save)) {
-		unsigned long long netns, ifindex;
-		char *end;
-
-		netns = strtoull(line, &end, 10);
-		ifindex = *end == ' ' ? strtoull(end + 1, &end, 10) : 0;
-		if (*end || !netns || !ifindex || ifindex > INT32_MAX) {
-			log_warn("%s/%s: line \"%s\" ignored", t->state_dir, STATE_NAME, line);
-			continue;
-		}
-		if (!own_has(t, netns, (uint32_t)ifindex))
-			err = own_add(t, netns, (uint32_t)ifindex);
-	}
-	free(text);
-	return err;
-}
-
-/* Forget qdiscs of interfaces that went while nobody looked. */
-static void prune(struct tc *t)
-{
-	uint64_t netns = netns_inode();
-	char name[IF_NAMESIZE];
-	bool changed = false;
-	size_t i;
-
-	for (i = t->n; i > 0; i--) {
-		const struct owned *o = &t->owned[i - 1];
-
-		if (o->netns == netns && !if_indextoname(o->ifindex, name))
-			changed |= own_del(t, netns, o->ifindex);
-	}
-	if (changed)
-		own_save(t);
-}
-
 int tc_open(struct tc **out, const struct tc_opts *opts)
 {
 	struct tc *t = calloc(1, sizeof(*t));
-	int err = -ENOMEM;
+	int err;
 
 	*out = NULL;
 	if (!t)
 		return -ENOMEM;
 	t->priority = opts->priority;
 	t->handle = opts->handle;
-	t->state_dir = strdup(opts->state_dir);
-	if (t->state_dir)
-		err = own_load(t);
+	err = tc_owned_open(&t->owned, opts->state_dir);
 	if (err) {
 		tc_close(t);
 		return err;
 	}
-	prune(t);
 	*out = t;
 	return 0;
 }
@@ -171,30 +55,18 @@ void tc_close(struct tc *t)
 {
 	if (!t)
 		return;
-	free(t->owned);
-	free(t->state_dir);
+	tc_owned_close(&t->owned);
 	free(t);
 }
 
 void tc_forget(struct tc *t, uint32_t ifindex)
 {
-	if (own_del(t, netns_inode(), ifindex))
-		own_save(t);
+	tc_owned_del(&t->owned, netns_inode(), ifindex);
 }
 
 void tc_forget_netns(struct tc *t, uint64_t inode)
 {
-	bool changed = false;
-	size_t i;
-
-	for (i = t->n; i > 0; i--) {
-		const struct owned *o = &t->owned[i - 1];
-
-		if (o->netns == inode)
-			changed |= own_del(t, inode, o->ifindex);
-	}
-	if (changed)
-		own_save(t);
+	tc_owned_del(&t->owned, inode, 0);
 }
 
 /* The filter that stands where ours should. */
@@ -251,7 +123,6 @@ static enum bpf_tc_attach_point point_of(enum tc_dir dir)
 static int need_qdisc(struct tc *t, uint32_t ifindex, struct tc_error *err)
 {
 	struct bpf_tc_hook hook;
-	uint64_t netns = netns_inode();
 	char kind[NL_NAME];
 	int ret;
 
@@ -277,11 +148,7 @@ static int need_qdisc(struct tc *t, uint32_t ifindex, struct tc_error *err)
 		explain(err, "cannot make a clsact qdisc: %s", strerror(-ret));
 		return ret;
 	}
-	if (!netns || own_has(t, netns, ifindex))
-		return 0;
-	if (own_add(t, netns, ifindex))
-		return 0; /* not remembered: it will be left behind, which is the safe side */
-	own_save(t);
+	tc_owned_add(&t->owned, netns_inode(), ifindex);
 	return 0;
 }
 
@@ -301,7 +168,7 @@ static void drop_qdisc(struct tc *t, uint32_t ifindex)
 	bool used = false;
 	int err;
 
-	if (!own_has(t, netns, ifindex))
+	if (!tc_owned_has(&t->owned, netns, ifindex))
 		return;
 	err = tc_look_clsact(ifindex, kind);
 	if (!err && !strcmp(kind, "clsact")) {
@@ -318,8 +185,7 @@ static void drop_qdisc(struct tc *t, uint32_t ifindex)
 	} else if (err && err != -ENODEV) {
 		return;
 	}
-	if (own_del(t, netns, ifindex))
-		own_save(t);
+	tc_owned_del(&t->owned, netns, ifindex);
 }
 
 static void explain_taken(const struct tc *t, const struct nl_tc *f, struct tc_error *err)
