@@ -114,6 +114,7 @@ SRC_UNIT := $(sort $(wildcard tests/unit/test_*.c))
 # Any other .c in tests/unit is a helper that every unit test links.
 SRC_UNIT_HELP := $(filter-out $(SRC_UNIT),$(sort $(wildcard tests/unit/*.c)))
 SRC_EDGET := $(sort $(wildcard tests/edge/test_*.c))
+SRC_EDGET_HELP := $(filter-out $(SRC_EDGET),$(sort $(wildcard tests/edge/*.c)))
 SRC_PROG  := $(sort $(wildcard tests/prog/*.c))
 SRC_TOOLS := $(sort $(wildcard tests/tools/*.c))
 
@@ -251,7 +252,7 @@ $(call san,$(SRC_EDGE)): | $(SKEL)
 $(EDGE_SAN_A): $(call san,$(SRC_EDGE)) $(BUILD)/.sources
 	$(archive)
 
-$(BUILD)/tests/edge/%: $(BUILD)/asan/tests/edge/%.o $(EDGE_SAN_A) $(CORE_SAN_A) | $(LIBBPF_DEP)
+$(BUILD)/tests/edge/%: $(BUILD)/asan/tests/edge/%.o $(call san,$(SRC_EDGET_HELP)) $(EDGE_SAN_A) $(CORE_SAN_A) | $(LIBBPF_DEP)
 	$(call say,LD-SAN,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(SAN) -Wl,--as-needed $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka \
@@ -348,5 +349,6 @@ help: ## List the targets
 # ---- dependencies that the compilers wrote ----
 
 -include $(patsubst %.o,%.d,$(call obj,$(SRC_CORE) $(SRC_EDGE) $(SRC_D) $(SRC_CTL) $(SRC_PROG) \
-	$(SRC_TOOLS)) $(call san,$(SRC_CORE) $(SRC_EDGE) $(SRC_UNIT) $(SRC_UNIT_HELP) $(SRC_EDGET)))
+	$(SRC_TOOLS)) $(call san,$(SRC_CORE) $(SRC_EDGE) $(SRC_UNIT) $(SRC_UNIT_HELP) $(SRC_EDGET) \
+	$(SRC_EDGET_HELP)))
 -include $(BPF_O:.o=.d) $(wildcard $(BUILD)/clang-*/xmasq.bpf.d)

@@ -74,8 +74,9 @@ static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
 	return XM_R_NONE;
 }
 
-/* Everything that restore() does not take: the slow half of the NIC's ingress hook. */
-static __always_inline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
+/* Everything that nic_restore() does not take: the slow half of the NIC's ingress hook, out
+ * of the fast half's way. */
+static __noinline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
 {
 	struct outer o = {};
 	__be16 ports[2];
@@ -95,36 +96,44 @@ static __always_inline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, en
 }
 
 /**
- * nic_ingress() - restore what is ours, learn from what is the overlay's
+ * nic_restore() - the fast path: a masqueraded packet whose label is known
  * @ifindex: of the pod's host side, with XM_R_RESTORED
+ *
+ * Return: XM_R_RESTORED or XM_R_HELPER_FAILED; anything else leaves the packet untouched
+ * and is what nic_ingress_rest() wants to know.
  */
-static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
+static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *ifindex)
 {
-	enum xm_reason why = XM_R_MALFORMED;
 	struct xm_label *e;
 	struct parsed pkt;
 	__u32 label;
 
-	/* Some drivers leave the headers in a page fragment. */
-	if (skb->data + TUNNEL_OFF > skb->data_end && skb->len >= TUNNEL_OFF)
-		bpf_skb_pull_data(skb, skb->len < 54 ? TUNNEL_OFF : 54);
 	if (parse_frame(skb, &pkt))
-		return nic_ingress_rest(skb, why);
+		return XM_R_MALFORMED;
 	if (pkt.key.sport != cfg.masq_port && pkt.key.dport != cfg.masq_port)
-		return nic_ingress_rest(skb, why);
-
-	why = XM_R_NO_LABEL;
+		return XM_R_NONE;
 	label = label_of_ports(pkt.key.sport, pkt.key.dport);
 	/* A probe's label has no entry, and neither has a number that is no label. */
 	if (pkt.tcp_flags || label > XM_LABEL_MAX)
-		return nic_ingress_rest(skb, why);
+		return XM_R_NO_LABEL;
 	e = label_find(pkt.key.saddr, label, pkt.idx);
 	if (!e || e->node != pkt.key.daddr || e->owner == (pkt.key.dport == cfg.masq_port))
-		return nic_ingress_rest(skb, why);
-	why = restore(skb, &pkt, e, label, ifindex);
-	if (why == XM_R_LABEL_EXPIRED)
-		return nic_ingress_rest(skb, why);
-	return why;
+		return XM_R_NO_LABEL;
+	return restore(skb, &pkt, e, label, ifindex);
+}
+
+/* Restore what is ours, learn from what is the overlay's. @ifindex: see nic_restore() */
+static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
+{
+	enum xm_reason r;
+
+	/* Some drivers leave the headers in a page fragment. */
+	if (skb->data + TUNNEL_OFF > skb->data_end && skb->len >= TUNNEL_OFF)
+		bpf_skb_pull_data(skb, skb->len < NACK_LEN ? TUNNEL_OFF : NACK_LEN);
+	r = nic_restore(skb, ifindex);
+	if (r == XM_R_RESTORED || r == XM_R_HELPER_FAILED)
+		return r;
+	return nic_ingress_rest(skb, r);
 }
 
 #endif

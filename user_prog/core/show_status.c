@@ -72,7 +72,7 @@ static void show_sysctls(struct json_object *s, const struct show_options *o, FI
 		line(out, o, ours++ ? "" : "sysctls", TABLE_PLAIN,
 		     "%s = %s (was %s; put back by \"xmasqctl cleanup\")", jsonx_str(c, "name"),
 		     jsonx_str(c, "now"),
-		     *jsonx_str(c, "before") ? jsonx_str(c, "before") : "unknown");
+		     *jsonx_str(c, "before") ? jsonx_str(c, "before") : "empty");
 	}
 	if (!ours)
 		line(out, o, "sysctls", TABLE_PLAIN, "none changed");
