@@ -50,8 +50,8 @@ struct xm_flow_key {
 
 /* Where a flow stands with its peer. Only XM_STAGE_READY may masquerade. */
 enum xm_stage {
-	XM_STAGE_NEW = 0,  /* no label */
-	XM_STAGE_TOLD = 1, /* owner: label allotted and told, not yet acknowledged */
+	XM_STAGE_NEW = 0,   /* no label */
+	XM_STAGE_TOLD = 1,  /* owner: label allotted and told, not yet acknowledged */
 	XM_STAGE_READY = 2, /* both nodes can restore this flow */
 };
 
@@ -315,7 +315,7 @@ static inline __attribute__((always_inline)) int xm_before(__u32 a, __u32 b)
 }
 
 static inline __attribute__((always_inline)) __u64 xm_tag(__be32 peer, __u16 label, __u8 proto,
-							   __u8 state)
+							  __u8 state)
 {
 	return (__u64)peer << 32 | (__u32)label << 16 | (__u32)proto << 8 | state;
 }
@@ -327,7 +327,7 @@ static inline __attribute__((always_inline)) __u64 xm_tag(__be32 peer, __u16 lab
  * enum xm_proto_idx.
  */
 static inline __attribute__((always_inline)) __u32 xm_label_slot(__be32 peer, __u16 label,
-								  __u32 proto_idx, __u32 mask)
+								 __u32 proto_idx, __u32 mask)
 {
 	__u32 h = peer * 0x9e3779b1u;
 

@@ -36,8 +36,8 @@ static __always_inline void flow_start(const struct xm_flow_key *key, struct xm_
 	f->label = 0;
 	f->node = node;
 	f->peer = peer;
-	f->addr_csum = xm_csum_add(xm_csum_diff32(key->saddr, node),
-				   xm_csum_diff32(key->daddr, peer));
+	f->addr_csum =
+		xm_csum_add(xm_csum_diff32(key->saddr, node), xm_csum_diff32(key->daddr, peer));
 	f->out_until = now;
 	f->in_until = now;
 	f->renew_at = now;

@@ -109,9 +109,10 @@ static __always_inline int label_install(const struct xm_flow_key *key, const st
 	e->dport = key->sport;
 	memcpy(e->eth, pod->eth, XM_ETH_LEN);
 	e->node = f->node;
-	e->addr_csum = xm_csum_add(xm_csum_diff32(f->peer, e->saddr),
-				   xm_csum_diff32(f->node, e->daddr));
-	e->port_csum = xm_csum_add(xm_csum_diff32(sport, e->sport), xm_csum_diff32(dport, e->dport));
+	e->addr_csum =
+		xm_csum_add(xm_csum_diff32(f->peer, e->saddr), xm_csum_diff32(f->node, e->daddr));
+	e->port_csum =
+		xm_csum_add(xm_csum_diff32(sport, e->sport), xm_csum_diff32(dport, e->dport));
 	e->owner = owner;
 	e->acked = 0;
 	__sync_lock_test_and_set(&e->tag, used);
@@ -148,9 +149,8 @@ static __always_inline __u32 label_hash(const struct xm_flow_key *key)
  *
  * Return: XM_R_LABEL_ALLOTTED, or XM_R_LABEL_NONE_FREE.
  */
-static __always_inline enum xm_reason label_allot(const struct xm_flow_key *key,
-						  struct xm_flow *f, const struct xm_pod *pod,
-						  __u32 idx, __u32 now)
+static __always_inline enum xm_reason label_allot(const struct xm_flow_key *key, struct xm_flow *f,
+						  const struct xm_pod *pod, __u32 idx, __u32 now)
 {
 	__u32 h = label_hash(key);
 	__u16 label;

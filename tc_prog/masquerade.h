@@ -68,8 +68,8 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 *i
 	ports[0] = f->sport;
 	ports[1] = f->dport;
 	l4_off = sizeof(struct ethhdr) + sizeof(struct iphdr) +
-		 (pkt.idx == XM_TCP ? offsetof(struct tcphdr, check) :
-				      offsetof(struct udphdr, check));
+		 (pkt.idx == XM_TCP ? offsetof(struct tcphdr, check)
+				    : offsetof(struct udphdr, check));
 	*ifindex = f->nic_ifindex;
 	if (l4_csum_update(skb, l4_off, pkt.idx, f->addr_csum, f->port_csum))
 		return XM_R_HELPER_FAILED;

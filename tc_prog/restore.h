@@ -42,8 +42,8 @@ static __always_inline enum xm_reason restore(struct __sk_buff *skb, struct pars
 	ports[0] = e->sport;
 	ports[1] = e->dport;
 	l4_off = sizeof(struct ethhdr) + sizeof(struct iphdr) +
-		 (pkt->idx == XM_TCP ? offsetof(struct tcphdr, check) :
-				       offsetof(struct udphdr, check));
+		 (pkt->idx == XM_TCP ? offsetof(struct tcphdr, check)
+				     : offsetof(struct udphdr, check));
 	*ifindex = e->pod_ifindex;
 	if (l4_csum_update(skb, l4_off, pkt->idx, e->addr_csum, e->port_csum))
 		return XM_R_HELPER_FAILED;
@@ -51,14 +51,13 @@ static __always_inline enum xm_reason restore(struct __sk_buff *skb, struct pars
 }
 
 /* UDP, P to P: hello, answer or NACK. */
-static __always_inline enum xm_reason control_packet(struct __sk_buff *skb,
-						     const struct iphdr *ip, struct xm_peer *p)
+static __always_inline enum xm_reason control_packet(struct __sk_buff *skb, const struct iphdr *ip,
+						     struct xm_peer *p)
 {
 	const __u32 off = TUNNEL_OFF;
 	struct xm_wire_nack m;
 
-	if (bpf_skb_load_bytes(skb, off, &m, sizeof(m)) ||
-	    m.head.magic != bpf_htonl(XM_WIRE_MAGIC))
+	if (bpf_skb_load_bytes(skb, off, &m, sizeof(m)) || m.head.magic != bpf_htonl(XM_WIRE_MAGIC))
 		return p ? XM_R_MALFORMED : XM_R_NOT_PEER;
 	if (m.head.type != XM_WIRE_NACK)
 		return control(skb, XM_EV_CONTROL, p, ip, off);
@@ -121,9 +120,9 @@ static __always_inline enum xm_reason refuse(struct __sk_buff *skb, const struct
 		return p ? XM_R_MALFORMED : XM_R_NOT_PEER;
 
 	if (sport == dport)
-		return idx == XM_UDP ? control_packet(skb, ip, p) :
-		       p	     ? XM_R_MALFORMED :
-				       XM_R_NOT_PEER;
+		return idx == XM_UDP ? control_packet(skb, ip, p)
+		       : p	     ? XM_R_MALFORMED
+				     : XM_R_NOT_PEER;
 	if (!p)
 		return XM_R_NOT_PEER;
 	if (idx == XM_TCP && bpf_skb_load_bytes(skb, l4 + 12, tcp, sizeof(tcp)))

@@ -33,7 +33,7 @@ block() {
 	[ "$(grep -c testbed.sh "$BATS_TEST_TMPDIR/play.sh")" -ge 7 ]
 	bash -euxo pipefail "$BATS_TEST_TMPDIR/play.sh" 3>&-
 	[ ! -e /sys/fs/bpf/xmasq-xmrd-n1 ]
-	! ip netns list | grep -q '^xmrd-'
+	[ -z "$(ip netns list | grep '^xmrd-')" ]
 }
 
 @test "every command of \"Observe\" works, also with -o json" {

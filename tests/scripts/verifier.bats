@@ -16,5 +16,5 @@ setup() {
 	for p in pod_egress pod_ingress nic_egress nic_ingress clock; do
 		[ "$(grep -c "xmasq_$p" <<<"$output")" -ge 2 ]
 	done
-	sed 's/^/# /' <<<"$output" >&3
+	printf '# %s\n' "${lines[@]}" >&3
 }

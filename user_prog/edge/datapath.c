@@ -79,8 +79,9 @@ static int make_pin_dir(const char *dir)
 	struct statfs fs;
 
 	if (mkdir(dir, 0700) && errno != EEXIST) {
-		log_error("cannot make pin_dir %s: %s; is bpffs mounted (mount -t bpf bpf /sys/fs/bpf)?",
-			  dir, strerror(errno));
+		log_error(
+			"cannot make pin_dir %s: %s; is bpffs mounted (mount -t bpf bpf /sys/fs/bpf)?",
+			dir, strerror(errno));
 		return -errno;
 	}
 	if (statfs(dir, &fs)) {
@@ -88,8 +89,9 @@ static int make_pin_dir(const char *dir)
 		return -errno;
 	}
 	if ((unsigned long)fs.f_type != BPF_FS_MAGIC) {
-		log_error("pin_dir %s is not on a bpffs; mount one (mount -t bpf bpf /sys/fs/bpf) or set pin_dir below it",
-			  dir);
+		log_error(
+			"pin_dir %s is not on a bpffs; mount one (mount -t bpf bpf /sys/fs/bpf) or set pin_dir below it",
+			dir);
 		rmdir(dir);
 		return -EINVAL;
 	}
@@ -312,8 +314,9 @@ static int load(struct xmasq_bpf **out, const struct config *c, const char *dir,
 	if (!err)
 		err = xmasq_bpf__load(skel);
 	if (err) {
-		log_error("the kernel refuses the TC programs: %s; see the messages above, kernel 5.15 or newer with BTF is needed",
-			  strerror(-err));
+		log_error(
+			"the kernel refuses the TC programs: %s; see the messages above, kernel 5.15 or newer with BTF is needed",
+			strerror(-err));
 		xmasq_bpf__destroy(skel);
 		return err;
 	}
@@ -341,8 +344,9 @@ static int load_clock_only(uint32_t *hz)
 		err = measure_hz(skel, hz);
 	xmasq_bpf__destroy(skel);
 	if (err)
-		log_error("cannot run a BPF program: %s; xmasqd needs root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)",
-			  strerror(-err));
+		log_error(
+			"cannot run a BPF program: %s; xmasqd needs root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)",
+			strerror(-err));
 	return err;
 }
 
@@ -426,8 +430,8 @@ static int open_ring(struct ring_buffer **ring, struct xmasq_bpf *skel, datapath
 	return 0;
 }
 
-int datapath_open(struct datapath *d, const struct config *c, const __be32 *node, unsigned int n_node,
-		  datapath_event_fn event, void *arg)
+int datapath_open(struct datapath *d, const struct config *c, const __be32 *node,
+		  unsigned int n_node, datapath_event_fn event, void *arg)
 {
 	__u32 zero = 0;
 	int err;

@@ -41,9 +41,9 @@ struct datapath {
 	size_t labels_len, peers_len;
 	uint32_t n_labels, n_peers;
 	struct xm_meta meta;
-	struct xm_clock clock;	 /* last sample */
+	struct xm_clock clock; /* last sample */
 	uint32_t hz;
-	bool reused;		 /* maps of an earlier run were taken over */
+	bool reused; /* maps of an earlier run were taken over */
 	char pin_dir[CONFIG_PATH_MAX];
 };
 
@@ -56,8 +56,8 @@ typedef void (*datapath_event_fn)(void *arg, const struct xm_event *ev);
  *
  * Return: 0 or -errno, with a log message that says what to do.
  */
-int datapath_open(struct datapath *d, const struct config *c, const __be32 *node, unsigned int n_node,
-		  datapath_event_fn event, void *arg);
+int datapath_open(struct datapath *d, const struct config *c, const __be32 *node,
+		  unsigned int n_node, datapath_event_fn event, void *arg);
 
 /**
  * datapath_reload() - load the programs again with other constants around the same maps
@@ -118,7 +118,7 @@ int datapath_flow_del(struct datapath *d, const struct xm_flow_key *key, const s
 
 struct datapath_use {
 	uint64_t flows;
-	uint64_t active; /* both leases hold and both nodes can restore */
+	uint64_t active;   /* both leases hold and both nodes can restore */
 	uint64_t tcp_live; /* TCP flows that have been active and did not end */
 	uint64_t labels;
 };

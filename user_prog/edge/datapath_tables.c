@@ -58,9 +58,8 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 		return -errno;
 	}
 	for (int i = 0; i < XM_PROTOS; i++)
-		STORE(x->up_until[i], ok[i] && p->up_until_ms[i] ?
-					      datapath_jiffies(d, p->up_until_ms[i]) :
-					      0);
+		STORE(x->up_until[i],
+		      ok[i] && p->up_until_ms[i] ? datapath_jiffies(d, p->up_until_ms[i]) : 0);
 	return 0;
 }
 
@@ -164,7 +163,7 @@ struct recycle {
 	struct {
 		struct xm_flow_key key;
 		struct xm_flow f;
-	} *dead;
+	} * dead;
 	size_t n_dead, max_dead;
 };
 

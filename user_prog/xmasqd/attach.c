@@ -104,7 +104,7 @@ struct gone {
 	struct {
 		struct xm_flow_key key;
 		struct xm_flow f;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 
@@ -151,8 +151,8 @@ static void remove_gone(struct daemon *d, const struct reconcile_diff *diff)
 		const struct reconcile_removal *r = &diff->remove[i];
 		struct attachment *a = att_find(d, r->key.ifindex);
 
-		log_info("%s %s (%u) %s", role_name(r->key.role), a ? a->name : "?",
-			 r->key.ifindex, r->gone ? "is gone" : "detached");
+		log_info("%s %s (%u) %s", role_name(r->key.role), a ? a->name : "?", r->key.ifindex,
+			 r->gone ? "is gone" : "detached");
 		if (r->gone)
 			tc_forget(d->tc, r->key.ifindex);
 		else

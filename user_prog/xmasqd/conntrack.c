@@ -84,8 +84,9 @@ int conntrack_start(struct daemon *d)
 	else
 		err = sysctl_restore(d->sysctl, SYSCTL_RESERVED_PORTS);
 	if (err)
-		log_warn("cannot keep host sockets off port %u: %s: %s; make sure that nothing uses it",
-			 d->cfg.masquerade_port, SYSCTL_RESERVED_PORTS, strerror(-err));
+		log_warn(
+			"cannot keep host sockets off port %u: %s: %s; make sure that nothing uses it",
+			d->cfg.masquerade_port, SYSCTL_RESERVED_PORTS, strerror(-err));
 	decide(d);
 	if (!d->tcp_ok)
 		log_warn("TCP stays on the overlay: %s", d->tcp_reason);
@@ -137,9 +138,10 @@ int conntrack_restore(struct daemon *d, bool was_used)
 	if (was_used && !d->force)
 		ctnl_dump(count_forwarded, &o);
 	if (o.n) {
-		log_warn("%u forwarded TCP connections are open: " SYSCTL_TCP_BE_LIBERAL
-			 " stays as xmasqd set it, so that conntrack does not cut them; run xmasqd --cleanup again when they are closed, or with --force",
-			 o.n);
+		log_warn(
+			"%u forwarded TCP connections are open: " SYSCTL_TCP_BE_LIBERAL
+			" stays as xmasqd set it, so that conntrack does not cut them; run xmasqd --cleanup again when they are closed, or with --force",
+			o.n);
 		return err ?: 1;
 	}
 	err2 = sysctl_restore(d->sysctl, NULL);

@@ -52,10 +52,10 @@ static void on_rtnl(enum rtnl_event ev, uint32_t ifindex, void *arg)
 			continue;
 		}
 		for (int dir = TC_INGRESS; dir <= TC_EGRESS && !lost; dir++) {
-			enum datapath_prog p = nic ? (dir == TC_EGRESS ? DATAPATH_NIC_EGRESS :
-									 DATAPATH_NIC_INGRESS) :
-						     (dir == TC_EGRESS ? DATAPATH_POD_INGRESS :
-									 DATAPATH_POD_EGRESS);
+			enum datapath_prog p = nic ? (dir == TC_EGRESS ? DATAPATH_NIC_EGRESS
+								       : DATAPATH_NIC_INGRESS)
+						   : (dir == TC_EGRESS ? DATAPATH_POD_INGRESS
+								       : DATAPATH_POD_EGRESS);
 
 			if (datapath_prog_info(&d->dp, p, &want, &insns))
 				continue;
@@ -146,8 +146,9 @@ static int open_datapath(struct daemon *d)
 		if (d->want.v[i].key.role == RECONCILE_NIC && !d->want.v[i].attach)
 			log_warn("underlay %s: %s", d->want.v[i].name, d->want.v[i].reason);
 	if (!d->n_nodes)
-		log_warn("no underlay interface with an IPv4 address yet: everything stays on the overlay; check \"underlay\" in %s",
-			 d->config_path);
+		log_warn(
+			"no underlay interface with an IPv4 address yet: everything stays on the overlay; check \"underlay\" in %s",
+			d->config_path);
 	return datapath_open(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
 }
 
@@ -223,8 +224,9 @@ static void reload(struct daemon *d)
 	}
 	key = config_reload_needs_restart(&d->cfg, &c);
 	if (key) {
-		log_error("%s: \"%s\" cannot change in a running daemon: restart it; the old configuration stays in force",
-			  d->config_path, key);
+		log_error(
+			"%s: \"%s\" cannot change in a running daemon: restart it; the old configuration stays in force",
+			d->config_path, key);
 		goto out;
 	}
 	d->cfg = c;

@@ -48,7 +48,7 @@ struct daemon {
 	struct datapath dp;
 	__be32 nodes[XM_NODES_MAX]; /* underlay addresses that the programs know */
 	unsigned int n_nodes;
-	struct datapath_use use;    /* of the last recycler run */
+	struct datapath_use use; /* of the last recycler run */
 
 	struct rtnl *rtnl;
 	struct inventory inv;
@@ -119,7 +119,7 @@ int conntrack_restore(struct daemon *d, bool was_used);
 
 /* requests.c */
 struct json_object;
-int requests_handle(void *arg, const struct ctl_request *req, struct json_object **result, char *err,
-		    size_t err_len);
+int requests_handle(void *arg, const struct ctl_request *req, struct json_object **result,
+		    char *err, size_t err_len);
 
 #endif

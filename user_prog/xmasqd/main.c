@@ -108,7 +108,8 @@ int main(int argc, char **argv)
 		d->cfg.cleanup_on_exit = true;
 	log_init(d->cfg.log_level, d->cfg.log_format);
 	if (geteuid()) {
-		log_error("xmasqd must run as root: it loads BPF programs and attaches them to interfaces");
+		log_error(
+			"xmasqd must run as root: it loads BPF programs and attaches them to interfaces");
 		return 1;
 	}
 	if (d->cfg.mode == CONFIG_MODE_RPEER || d->cfg.mode == CONFIG_MODE_NETKIT) {

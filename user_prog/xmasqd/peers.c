@@ -59,9 +59,9 @@ static void adopt(struct daemon *d)
 		/* In whole milliseconds back from jiffies; proof in the past stays there. */
 		for (int k = 0; k < XM_PROTOS; k++)
 			if (x->up_until[k] > d->dp.clock.jiffies)
-				was.up_until_ms[k] = daemon_now_ms() +
-						     (x->up_until[k] - d->dp.clock.jiffies) *
-							     1000 / d->dp.hz;
+				was.up_until_ms[k] =
+					daemon_now_ms() +
+					(x->up_until[k] - d->dp.clock.jiffies) * 1000 / d->dp.hz;
 		if (hello_adopt(&d->hello, i, &was, daemon_now_ms()))
 			continue;
 		if (!x->used)
@@ -92,8 +92,9 @@ int peers_start(struct daemon *d)
 	}
 	err = packet_open(&d->packet, d->dp.meta.mark);
 	if (err) {
-		log_error("cannot open a packet socket: %s (CAP_NET_RAW and CAP_NET_ADMIN are needed)",
-			  strerror(-err));
+		log_error(
+			"cannot open a packet socket: %s (CAP_NET_RAW and CAP_NET_ADMIN are needed)",
+			strerror(-err));
 		goto out;
 	}
 	err = hello_init(&d->hello, &hc, d->cfg.peers, send_frame, apply, rng_u64, d);

@@ -109,9 +109,9 @@ static int status(struct daemon *d, struct json_object **result)
 	s.uptime_ms = daemon_now_ms() - d->started_ms;
 	s.epoch = d->dp.meta.epoch;
 	s.mode = "veth";
-	s.mode_reason = d->cfg.mode == CONFIG_MODE_VETH ?
-				"configured" :
-				"the mode that every kernel has; others are not built in";
+	s.mode_reason = d->cfg.mode == CONFIG_MODE_VETH
+				? "configured"
+				: "the mode that every kernel has; others are not built in";
 	for (size_t i = 0; i < d->n_att; i++)
 		if (d->att[i].key.role == RECONCILE_NIC)
 			join(nics, sizeof(nics), d->att[i].name);
@@ -310,8 +310,8 @@ static int peers(struct daemon *d, struct json_object **result)
 		if (!p->used)
 			continue;
 		for (int k = 0; k < XM_PROTOS; k++)
-			left[k] = p->up_until_ms[k] ? (int64_t)(p->up_until_ms[k] - now) :
-						      INT64_MIN;
+			left[k] = p->up_until_ms[k] ? (int64_t)(p->up_until_ms[k] - now)
+						    : INT64_MIN;
 		v[n].addr = p->addr;
 		v[n].state = hello_state_name(p->state);
 		v[n].hint = p->state == HELLO_UP ? "" : hello_state_text(p->state);
@@ -342,7 +342,7 @@ struct flush {
 	struct {
 		struct xm_flow_key key;
 		struct xm_flow f;
-	} *v;
+	} * v;
 	size_t n, cap;
 	int err;
 };
@@ -461,8 +461,8 @@ static int counters(struct daemon *d, struct json_object **result)
 	return *result ? 0 : -ENOMEM;
 }
 
-int requests_handle(void *arg, const struct ctl_request *req, struct json_object **result, char *err,
-		    size_t err_len)
+int requests_handle(void *arg, const struct ctl_request *req, struct json_object **result,
+		    char *err, size_t err_len)
 {
 	struct daemon *d = arg;
 
