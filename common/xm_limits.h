@@ -40,7 +40,7 @@
 #define XM_LEASE_MS_MIN	    200
 #define XM_LEASE_MS_MAX	    10000
 
-/* A TTL this low, or lower, might expire on the overlay's two hops. */
+/* The lowest TTL that may skip the overlay's two hops: a lower one might expire there. */
 #define XM_TTL_MIN_FAST 3
 
 /* Hello. */

@@ -18,7 +18,7 @@
 #include "xm_limits.h"
 #include "xm_reasons.h"
 
-#define XM_LAYOUT 1
+#define XM_LAYOUT 2
 
 #define XM_ETH_LEN   12 /* destination + source address; the type is always IPv4 */
 #define XM_NODES_MAX 4	/* underlay addresses of this node */
@@ -127,6 +127,7 @@ struct xm_flow {
  * @freed_at: when the slot was given up; not used again for a while, so that
  *            packets in flight with the old meaning find nothing
  * @owner: this node allotted the label
+ * @since: when the slot was filled
  * @acked: owner: the peer's first masqueraded packet came, so it restores ours too
  *
  * The table is an array, indexed by xm_label_slot(): a lookup is inlined, and both
@@ -147,7 +148,8 @@ struct xm_label {
 	__u32 freed_at;
 	__u8 owner;
 	__u8 acked;
-	__u8 pad[6];
+	__u8 pad[2];
+	__u32 since;
 };
 
 /**

@@ -101,7 +101,8 @@ static __always_inline enum xm_reason parse_frame(struct __sk_buff *skb, struct 
 	p->eth = data;
 	p->ip = data + sizeof(struct ethhdr);
 	p->l4 = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	/* A VLAN tag is out of the frame here, and back in it when the packet leaves. */
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return XM_R_NOT_IPV4;
 	if (p->l4 > end)
 		return XM_R_TRUNCATED;
@@ -142,6 +143,8 @@ struct tunneled {
 	__u8 tcp_flags;
 };
 
+/* Frame up to and with the TCP header, without options. */
+#define TCP_OFF	   (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct tcphdr))
 #define TUNNEL_OFF (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
 
 /**

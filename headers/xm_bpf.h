@@ -3,6 +3,7 @@
 #ifndef XM_BPF_H
 #define XM_BPF_H
 
+#include <asm-generic/errno-base.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>

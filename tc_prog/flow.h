@@ -85,12 +85,14 @@ static __always_inline void flow_demote(struct xm_label *e)
 	struct xm_flow_key key;
 	struct xm_flow *f;
 
-	label_key(e, &key);
 	e->acked = 0;
+	label_key(e, &key);
 	f = flow_find(&key);
 	if (!f || f->stage != XM_STAGE_READY)
 		return;
-	f->stage = e->owner ? XM_STAGE_TOLD : XM_STAGE_NEW;
+	/* The owner keeps the label but has to tell it again: masqueraded packets that the
+	 * peer sent before it lost the label are still arriving, and prove nothing. */
+	f->stage = XM_STAGE_NEW;
 	note(XM_R_FLOW_DEMOTED);
 }
 
@@ -100,10 +102,10 @@ static __always_inline void flow_acked(struct xm_label *e, __u16 label)
 	struct xm_flow_key key;
 	struct xm_flow *f;
 
-	e->acked = 1;
 	label_key(e, &key);
 	f = flow_find(&key);
 	if (f && f->label == label && f->stage == XM_STAGE_TOLD) {
+		e->acked = 1;
 		f->stage = XM_STAGE_READY;
 		note(XM_R_FLOW_ACTIVE);
 	}

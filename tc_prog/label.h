@@ -52,7 +52,8 @@ static __always_inline void label_key(const struct xm_label *e, struct xm_flow_k
 
 static __always_inline void label_free(struct xm_label *e, __u32 now)
 {
-	e->freed_at = now | 1;
+	/* Never 0, which means never used, and never in the future. */
+	e->freed_at = (now - 1) | 1;
 	__sync_lock_test_and_set(&e->tag, 0);
 }
 
@@ -82,20 +83,27 @@ static __always_inline int label_install(const struct xm_flow_key *key, const st
 					 const struct xm_pod *pod, __u16 label, __u32 idx,
 					 int owner, __u32 now)
 {
-	__u64 used = xm_tag(f->peer, label, key->proto, XM_TAG_USED);
+	__u64 used = xm_tag(f->peer, label, key->proto, XM_TAG_USED), was = 0;
 	__be16 sport, dport;
 	struct xm_label *e;
 
 	e = label_slot(f->peer, label, idx);
 	if (!e)
 		return 1;
-	if (e->tag == used && label_is_flow(e, key))
+	if (e->tag == used && label_is_flow(e, key)) {
+		/* Ours from before the flow's entry was lost: it has to be told again. */
+		if (owner)
+			e->acked = 0;
 		return 0;
-	if (e->tag)
+	}
+	if (e->tag == used && !owner) {
+		/* The owner has given the label to another flow. It let it rest before, so
+		 * nothing with the old meaning is under way. */
+		was = used;
+	} else if (e->tag || (e->freed_at && now - e->freed_at < cfg.quarantine)) {
 		return 1;
-	if (e->freed_at && now - e->freed_at < cfg.quarantine)
-		return 1;
-	if (__sync_val_compare_and_swap(&e->tag, 0, used - XM_TAG_USED + XM_TAG_BUSY))
+	}
+	if (__sync_val_compare_and_swap(&e->tag, was, used - XM_TAG_USED + XM_TAG_BUSY) != was)
 		return 1;
 
 	/* What arrives carries the ports of the peer's direction. */
@@ -115,6 +123,7 @@ static __always_inline int label_install(const struct xm_flow_key *key, const st
 		xm_csum_add(xm_csum_diff32(sport, e->sport), xm_csum_diff32(dport, e->dport));
 	e->owner = owner;
 	e->acked = 0;
+	e->since = now;
 	__sync_lock_test_and_set(&e->tag, used);
 	return 0;
 }

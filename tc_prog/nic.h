@@ -18,7 +18,8 @@ static __always_inline int nic_headers(struct __sk_buff *skb, struct iphdr *ip, 
 {
 	__u32 off = sizeof(struct ethhdr);
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, off, ip, sizeof(*ip)))
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    bpf_skb_load_bytes(skb, off, ip, sizeof(*ip)))
 		return -1;
 	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return -1;
@@ -79,12 +80,12 @@ static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
 static __noinline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
 {
 	struct outer o = {};
+	struct iphdr ip = {};
 	__be16 ports[2];
-	struct iphdr ip;
 
 	if (nic_headers(skb, &ip, ports)) {
-		if (skb->protocol == bpf_htons(ETH_P_IP) && ip.protocol == IPPROTO_ICMP &&
-		    *(__u8 *)&ip == 0x45)
+		if (ip.protocol == IPPROTO_ICMP && *(__u8 *)&ip == 0x45 &&
+		    !(ip.frag_off & bpf_htons(IP_OFFSET)))
 			icmp_error(skb);
 		return XM_R_NONE;
 	}
@@ -128,8 +129,8 @@ static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *
 	enum xm_reason r;
 
 	/* Some drivers leave the headers in a page fragment. */
-	if (skb->data + TUNNEL_OFF > skb->data_end && skb->len >= TUNNEL_OFF)
-		bpf_skb_pull_data(skb, skb->len < NACK_LEN ? TUNNEL_OFF : NACK_LEN);
+	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
+		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
 	r = nic_restore(skb, ifindex);
 	if (r == XM_R_RESTORED || r == XM_R_HELPER_FAILED)
 		return r;

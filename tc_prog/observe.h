@@ -57,11 +57,15 @@ static __always_inline struct xm_flow *flow_make(const struct tunneled *t, const
 						 const struct xm_peer *p, __u32 peer_idx, __u32 now)
 {
 	struct xm_flow f = {};
+	long err;
 
 	if (!peer_up(p, t->idx))
 		return NULL;
 	flow_start(&t->key, &f, o->saddr, o->daddr, peer_idx, p->gen, now);
-	if (bpf_map_update_elem(&xm_flows, &t->key, &f, BPF_NOEXIST)) {
+	err = bpf_map_update_elem(&xm_flows, &t->key, &f, BPF_NOEXIST);
+	if (err == -EEXIST) /* another CPU was first */
+		return flow_find(&t->key);
+	if (err) {
 		note(XM_R_FLOW_TABLE_FULL);
 		return NULL;
 	}
@@ -80,9 +84,19 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 
 	if (f->label) {
 		e = label_find(f->peer, f->label, idx);
-		if (e && label_is_flow(e, key))
-			return f->label;
-		/* Lost by eviction or by hand: what the peer knows is void. */
+		if (e && label_is_flow(e, key)) {
+			if (f->stage == XM_STAGE_NEW) {
+				e->acked = 0;
+				e->since = now;
+				f->stage = XM_STAGE_TOLD;
+			}
+			if (f->stage != XM_STAGE_TOLD || now - e->since < 4 * cfg.lease)
+				return f->label;
+			/* Told again and again, and no answer: over there its slot may be
+			 * taken by another peer's label. */
+			label_free(e, now);
+		}
+		/* Given up, or lost by hand: what the peer knows is void. */
 		f->stage = XM_STAGE_NEW;
 		f->label = 0;
 	}
@@ -186,6 +200,19 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 	}
 }
 
+/*
+ * Other node: an overlay packet of the reverse flow without a label. The owner tells the
+ * label in each of them while it holds it, so it holds none, and may give the old one to
+ * another flow after a rest that is longer than our lease: not one packet more with it.
+ */
+static __always_inline void label_unread(struct xm_flow *f)
+{
+	if (f->stage != XM_STAGE_READY)
+		return;
+	f->stage = XM_STAGE_NEW;
+	note(XM_R_FLOW_DEMOTED);
+}
+
 /**
  * observe_ingress() - an overlay packet arrives at the NIC
  *
@@ -217,8 +244,11 @@ static __always_inline void observe_ingress(struct __sk_buff *skb, const struct 
 	if (!f || f->ended || f->peer != o->saddr || f->peer_gen != p->gen)
 		return;
 	f->nic_in = now;
-	if (!is_owner(o->daddr, o->saddr) && label >= XM_LABEL_MIN && label <= XM_LABEL_MAX &&
-	    peer_up(p, t.idx))
+	if (is_owner(o->daddr, o->saddr))
+		return;
+	if (label < XM_LABEL_MIN || label > XM_LABEL_MAX)
+		label_unread(f);
+	else if (peer_up(p, t.idx))
 		label_read(&key, f, label, t.idx, now);
 }
 

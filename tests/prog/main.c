@@ -19,10 +19,15 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } suites[] = {
-	{ "pod_egress", suite_pod_egress },	  { "nic_egress", suite_nic_egress },
-	{ "nic_egress_told", suite_told },	  { "nic_ingress", suite_nic_ingress },
-	{ "nic_ingress_refused", suite_refused }, { "nic_ingress_labels", suite_labels },
-	{ "pod_ingress", suite_pod_ingress },	  { "life", suite_life },
+	{ "pod_egress", suite_pod_egress },
+	{ "nic_egress", suite_nic_egress },
+	{ "nic_egress_told", suite_told },
+	{ "nic_ingress", suite_nic_ingress },
+	{ "nic_ingress_refused", suite_refused },
+	{ "nic_ingress_labels", suite_labels },
+	{ "pod_ingress", suite_pod_ingress },
+	{ "life", suite_life },
+	{ "live", suite_live },
 	{ "fuzz", suite_fuzz },
 };
 
@@ -30,7 +35,8 @@ struct options options = { .seed = 20240229, .rounds = 100000 };
 
 static int usage(const char *name)
 {
-	fprintf(stderr, "usage: %s [--seed N] [--rounds N] [--only TEXT] | --verifier [OBJ]\n", name);
+	fprintf(stderr, "usage: %s [--seed N] [--rounds N] [--only TEXT] | --verifier [OBJ]\n",
+		name);
 	return 2;
 }
 

@@ -69,7 +69,7 @@ const char *reason_name(int reason)
 
 /* ---- opening ---- */
 
-/* The far ends of the pairs are there because a veth has one; nothing is ever sent. */
+/* TEST_RUN needs devices, of which nothing comes out; only test_live.c sends anything. */
 static int interfaces(void)
 {
 	FILE *ip;
@@ -80,9 +80,13 @@ static int interfaces(void)
 	if (!ip)
 		return -errno;
 	for (int base = 101; base <= 111; base += 10)
-		for (int i = 0; i < 3; i++)
-			fprintf(ip, "link add v%d index %d type veth peer name w%d index %d\n",
-				base + i, base + i, base + i, base + i + 5);
+		for (int i = 0; i < 3; i++) {
+			int v = base + i, w = v + 5;
+
+			fprintf(ip, "link add v%d index %d type veth peer name w%d index %d\n", v,
+				v, w, w);
+			fprintf(ip, "link set v%d up\nlink set w%d up\n", v, w);
+		}
 	return pclose(ip) ? -ENODEV : 0;
 }
 
@@ -117,7 +121,8 @@ void node_config(struct node *n)
 		.label_mask = N_LABELS - 1,
 		.masq_port = PORT(MASQ_PORT),
 		/* A hole in the middle, as after a reload, and the address not first. */
-		.overlay = { { PORT(8472), XM_OVERLAY_VXLAN }, { 0, 0 },
+		.overlay = { { PORT(8472), XM_OVERLAY_VXLAN },
+			     { 0, 0 },
 			     { PORT(6081), XM_OVERLAY_GENEVE } },
 		.node = { ADDR(172, 31, 0, n->owner ? 1 : 2), n->addr },
 	};
@@ -304,8 +309,8 @@ void node_ready(struct node *n, const struct xm_flow_key *key, __u16 label)
 		.renew_at = now + RENEW,
 		.pod_out = now - RENEW,
 		.nic_in = now - RENEW,
-		.addr_csum = sum16(pkt_diff(key->saddr, n->addr),
-				   pkt_diff(key->daddr, n->peer_addr)),
+		.addr_csum =
+			sum16(pkt_diff(key->saddr, n->addr), pkt_diff(key->daddr, n->peer_addr)),
 		.port_csum = sum16(pkt_diff(key->sport, out_s), pkt_diff(key->dport, out_d)),
 		.label = label,
 		.peer_idx = PEER_IDX,
@@ -325,8 +330,8 @@ void node_ready(struct node *n, const struct xm_flow_key *key, __u16 label)
 		.sport = key->dport,
 		.dport = key->sport,
 		.node = n->addr,
-		.addr_csum = sum16(pkt_diff(n->peer_addr, key->daddr),
-				   pkt_diff(n->addr, key->saddr)),
+		.addr_csum =
+			sum16(pkt_diff(n->peer_addr, key->daddr), pkt_diff(n->addr, key->saddr)),
 		.port_csum = sum16(pkt_diff(out_d, key->dport), pkt_diff(out_s, key->sport)),
 		.owner = n->owner,
 		.acked = 1,
@@ -450,7 +455,8 @@ void node_run_on(struct node *n, enum hook hook, const struct pkt *p, __u32 ifin
 	int err = node_run_ctx(n, hook, p, &ctx, 0, o);
 
 	if (err)
-		tap_fail("TEST_RUN of %s on %u bytes: %s", hook_names[hook], p->len, strerror(-err));
+		tap_fail("TEST_RUN of %s on %u bytes: %s", hook_names[hook], p->len,
+			 strerror(-err));
 }
 
 void node_run(struct node *n, enum hook hook, const struct pkt *p, struct outcome *o)
@@ -468,7 +474,8 @@ bool node_run_cut(struct node *n, enum hook hook, const struct pkt *p, struct ou
 	if (err == -EINVAL && p->len < OFF_L4)
 		return false;
 	if (err)
-		tap_fail("TEST_RUN of %s on %u bytes: %s", hook_names[hook], p->len, strerror(-err));
+		tap_fail("TEST_RUN of %s on %u bytes: %s", hook_names[hook], p->len,
+			 strerror(-err));
 	return !err;
 }
 

@@ -9,8 +9,8 @@
  *   pod a 10.244.1.5 -- node A 10.9.0.200 ---- 10.9.1.3 node B -- pod b 10.244.2.7
  *                                  stranger 10.9.2.4
  *
- * TEST_RUN runs a program and reports its verdict; it does not carry a redirect out, so that
- * the interface redirected to cannot be seen here.
+ * TEST_RUN runs a program and reports its verdict; it does not carry a redirect out. That
+ * packets get where they are redirected is for test_live.c and the tests in network namespaces.
  */
 #ifndef NODE_H
 #define NODE_H
@@ -70,9 +70,9 @@ struct node {
 	__be32 peer_addr;
 	__be32 pod_addr;
 	__be32 peer_pod;
-	__u32 nic;	 /* ifindex */
-	__u32 pod;	 /* ifindex of the pod's host side */
-	__u32 other_pod; /* the same of another pod */
+	__u32 nic;		  /* ifindex */
+	__u32 pod;		  /* ifindex of the pod's host side */
+	__u32 other_pod;	  /* the same of another pod */
 	__u8 nic_eth[XM_ETH_LEN]; /* from this NIC to the peer's */
 	__u8 pod_eth[XM_ETH_LEN]; /* from the CNI to the pod */
 	__u8 gw_eth[XM_ETH_LEN];  /* from the pod to the CNI */

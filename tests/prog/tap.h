@@ -30,22 +30,22 @@ bool tap_failed(void);
 int tap_done(void);
 
 /* Evaluates to the condition, so that a test can stop where going on makes no sense. */
-#define CHECK(cond, fmt, ...)                                                                      \
-	({                                                                                         \
-		bool tap_ok_ = (cond);                                                             \
-		if (!tap_ok_)                                                                      \
-			tap_fail("%s:%d: %s: " fmt, __FILE__, __LINE__, #cond, ##__VA_ARGS__);     \
-		tap_ok_;                                                                           \
+#define CHECK(cond, fmt, ...)                                                                  \
+	({                                                                                     \
+		bool tap_ok_ = (cond);                                                         \
+		if (!tap_ok_)                                                                  \
+			tap_fail("%s:%d: %s: " fmt, __FILE__, __LINE__, #cond, ##__VA_ARGS__); \
+		tap_ok_;                                                                       \
 	})
 
-#define CHECK_EQ(a, b)                                                                             \
-	({                                                                                         \
-		long long tap_a_ = (long long)(a), tap_b_ = (long long)(b);                        \
-		bool tap_ok_ = tap_a_ == tap_b_;                                                   \
-		if (!tap_ok_)                                                                      \
-			tap_fail("%s:%d: %s is %lld (%#llx), not %s %lld (%#llx)", __FILE__,       \
-				 __LINE__, #a, tap_a_, tap_a_, #b, tap_b_, tap_b_);                \
-		tap_ok_;                                                                           \
+#define CHECK_EQ(a, b)                                                                       \
+	({                                                                                   \
+		long long tap_a_ = (long long)(a), tap_b_ = (long long)(b);                  \
+		bool tap_ok_ = tap_a_ == tap_b_;                                             \
+		if (!tap_ok_)                                                                \
+			tap_fail("%s:%d: %s is %lld (%#llx), not %s %lld (%#llx)", __FILE__, \
+				 __LINE__, #a, tap_a_, tap_a_, #b, tap_b_, tap_b_);          \
+		tap_ok_;                                                                     \
 	})
 
 #endif

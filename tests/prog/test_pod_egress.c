@@ -136,7 +136,8 @@ static void hits(struct node *node, __u8 proto)
 	expect(n, &out, REDIRECT, R(MASQUERADED));
 	pkt_same(&out.pkt, &want, "padded packet");
 
-	tap_case("pod_egress: %s of the %s, the checksum of CHECKSUM_COMPLETE is kept up", what, role);
+	tap_case("pod_egress: %s of the %s, the checksum of CHECKSUM_COMPLETE is kept up", what,
+		 role);
 	begin(node, proto);
 	pkt_make(&in, &spec);
 	struct __sk_buff ctx = { .ifindex = n->pod };

@@ -326,8 +326,12 @@ static void test_absurd(void **state)
 {
 	_Alignas(8) unsigned char copy[2048];
 	const size_t len = sizeof(rec_veth_up);
+	struct nlmsghdr *nlh;
+	struct ifinfomsg *ifi;
+	struct nlattr attr;
 	struct nl_msg m;
 	int32_t bad = -1;
+	size_t at;
 
 	(void)state;
 	memcpy(copy, rec_veth_up, len);
@@ -337,6 +341,29 @@ static void test_absurd(void **state)
 	memcpy(copy, rec_veth_up, len);
 	copy[4] = 200; /* a type that is none of ours */
 	assert_int_equal(nl_parse(copy, len, &m), -ENOMSG);
+
+	/* an attribute of half its size */
+	nlh = mnl_nlmsg_put_header(copy);
+	nlh->nlmsg_type = RTM_NEWLINK;
+	ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
+	ifi->ifi_index = 9;
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, "eth0");
+	mnl_attr_put_u16(nlh, IFLA_MTU, 1500);
+	assert_int_equal(nl_parse(copy, nlh->nlmsg_len, &m), -EINVAL);
+	/* a name as long as none can be, and no name */
+	nlh->nlmsg_len = MNL_ALIGN(sizeof(*nlh)) + MNL_ALIGN(sizeof(*ifi));
+	assert_int_equal(nl_parse(copy, nlh->nlmsg_len, &m), -EINVAL);
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, "sixteen-letters-");
+	assert_int_equal(nl_parse(copy, nlh->nlmsg_len, &m), -EINVAL);
+
+	/* a default route of another table, in the header and in the attribute */
+	memcpy(copy, rec_route_new, sizeof(rec_route_new));
+	for (at = 28; at < sizeof(rec_route_new); at += MNL_ALIGN(attr.nla_len)) {
+		memcpy(&attr, copy + at, sizeof(attr));
+		if (attr.nla_type == RTA_TABLE)
+			copy[at + sizeof(attr)] = 100;
+	}
+	assert_int_equal(nl_parse(copy, sizeof(rec_route_new), &m), -ENOMSG);
 
 	memcpy(copy, rec_addr_new, sizeof(rec_addr_new));
 	copy[17] = 33; /* prefix */

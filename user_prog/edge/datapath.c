@@ -19,9 +19,9 @@
 #include "rng.h"
 #include "xmasq.skel.h"
 
-/* A label's slot rests this long: more than a packet stays in flight (IPv4's MSL is an
- * upper bound that no data centre reaches). */
-#define QUARANTINE_MS 5000
+/* A label's slot rests until the other node, which may use the label for one ingress lease
+ * after it was last told, has stopped, and its last packets have arrived. */
+#define QUARANTINE_MIN_MS 5000
 
 /* Time over which the clock's rate is measured, enough to tell HZ=250 from HZ=300. */
 #define HZ_SAMPLE_MS 120
@@ -265,7 +265,8 @@ static void fill_config(struct xm_config *x, const struct config *c, const struc
 	x->in_lease = ms_to_j(c->lease_ms + c->lease_ms / 4, hz);
 	x->renew = ms_to_j(c->lease_ms / 2, hz);
 	x->retry = ms_to_j(c->lease_ms / 8, hz);
-	x->quarantine = ms_to_j(QUARANTINE_MS, hz);
+	x->quarantine = ms_to_j(
+		c->lease_ms * 2 > QUARANTINE_MIN_MS ? c->lease_ms * 2 : QUARANTINE_MIN_MS, hz);
 	x->second = hz;
 	x->label_mask = m->flows - 1;
 	x->masq_port = htobe16(c->masquerade_port);

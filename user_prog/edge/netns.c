@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <sched.h>
@@ -14,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "nl.h"
@@ -69,21 +67,6 @@ static int fd_to_nsid(struct rtnl_req *req, int fd, int32_t *nsid)
 	return rtnl_req_run(req, on_nsid, nsid);
 }
 
-/* Open @path if it is a namespace; a name whose mount is yet to come is a plain file. */
-static int open_ns(int dirfd, const char *path)
-{
-	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct statfs sfs;
-
-	if (fd < 0)
-		return -errno;
-	if (fstatfs(fd, &sfs) || sfs.f_type != NSFS_MAGIC) {
-		close(fd);
-		return -ENOENT;
-	}
-	return fd;
-}
-
 /*
  * Call @fn for each namespace that has an id. @fn owns nothing; non-zero ends the walk
  * and is returned.
@@ -105,9 +88,10 @@ static int walk_dir(struct rtnl_req *req, const char *dir, const char *below,
 		if (e->d_name[0] == '.')
 			continue;
 		(void)snprintf(path, sizeof(path), "%s%s", e->d_name, below);
-		fd = open_ns(dirfd(d), path);
+		fd = openat(dirfd(d), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		if (fd < 0)
 			continue;
+		/* A name whose mount is yet to come is a plain file: -EINVAL. */
 		if (!fd_to_nsid(req, fd, &nsid) && nsid != NL_NSID_NONE)
 			ret = fn(nsid, e->d_name, fd, arg);
 		close(fd);

@@ -10,8 +10,9 @@
  *
  * The event socket hears every namespace that has an id in ours (NETLINK_LISTEN_ALL_NSID,
  * needs CAP_NET_BROADCAST): pods' addresses become known without entering the pods. The
- * kernel puts the id beside each message. Our own namespace normally has no id, but gets
- * one when someone asks for it; its messages then carry it like any other's.
+ * kernel puts the id beside each message. Our own namespace can have an id in itself, too
+ * ("ip netns set"); Linux 6.18 still sends its messages without one, but no rule says so,
+ * and both are understood.
  *
  * When the kernel drops events it says ENOBUFS at the next read. Older events are still
  * queued, and applying them after a dump could bring back what a lost event took away:

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* No reason without a test. */
+#include "node.h"
+#include "suites.h"
+#include "tap.h"
+
+/*
+ * Out of reach of TEST_RUN:
+ *   none           is returned for packets that are not counted at all
+ *   helper-failed  bpf_l4_csum_replace() fails when memory for an unshared copy of the headers
+ *                  runs out, or beyond the end of the packet; TEST_RUN's packets are unshared
+ *                  and the headers were checked
+ */
+#define UNREACHABLE (R(NONE) | R(HELPER_FAILED))
+
+void suite_reasons(void)
+{
+	for (int i = 0; i < XM_R_MAX; i++) {
+		tap_case("reasons: %s is covered", reason_name(i));
+		if (UNREACHABLE >> i & 1)
+			CHECK(!(reasons_covered >> i & 1), "listed as out of reach, yet seen");
+		else
+			CHECK(reasons_covered >> i & 1, "no test expects it");
+	}
+}
