@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Draw results.json of bench.sh as SVG, to stdout: plot.py RESULTS
+
+Bars are ratios to the bare host, whiskers go from the smallest to the largest ratio of a
+round. One panel for rates (more is better), one for CPU time (less is better).
+"""
+
+import json
+import sys
+from xml.sax.saxutils import escape
+
+sys.dont_write_bytecode = True  # as root, in a user's tree
+import table  # noqa: E402
+
+BARS = ["host", "overlay", "xmasq"]
+WIDTH, PANEL, LEFT, RIGHT, TOP, GAP, LABELS = 900, 230, 64, 16, 92, 66, 52
+
+STYLE = """
+  svg { --ink: #1f2328; --soft: #59636e; --grid: #d8dee4; --back: #ffffff;
+        --host: #8c959f; --overlay: #d4783c; --xmasq: #1a7f7a; }
+  @media (prefers-color-scheme: dark) {
+    svg { --ink: #e6edf3; --soft: #9ba5b0; --grid: #30363d; --back: #0d1117;
+          --host: #8b949e; --overlay: #e2925a; --xmasq: #3fb8af; }
+  }
+  text { font: 13px system-ui, sans-serif; fill: #1f2328; fill: var(--ink); }
+  .title { font-size: 17px; font-weight: 600; }
+  .soft { fill: #59636e; fill: var(--soft); }
+  .value { font-size: 11px; }
+  .back { fill: #ffffff; fill: var(--back); }
+  .grid { stroke: #d8dee4; stroke: var(--grid); }
+  .one { stroke: #1f2328; stroke: var(--ink); stroke-dasharray: 5 3; }
+  .whisker { stroke: #1f2328; stroke: var(--ink); stroke-width: 1.3; }
+  .host { fill: #8c959f; fill: var(--host); }
+  .overlay { fill: #d4783c; fill: var(--overlay); }
+  .xmasq { fill: #1a7f7a; fill: var(--xmasq); }
+"""
+
+SHORT = {
+    "tcp1": ["TCP", "1 stream"], "tcp8": ["TCP", "8 streams"], "udp": ["UDP", "without loss"],
+    "tcprr": ["TCP", "round trips"], "udprr": ["UDP", "round trips"],
+    "crr": ["short", "connections"],
+}
+
+
+def nice_top(value):
+    """The top of an axis, and the distance of its lines."""
+    for step in (0.2, 0.5, 1, 2, 5, 10, 20):
+        if value <= step * 6:
+            break
+    top = step
+    while top < value:
+        top += step
+    return top, step
+
+
+def text(x, y, what, css="", anchor="middle", extra=""):
+    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}"{extra}>'
+            f"{escape(what)}</text>")
+
+
+def line(x1, y1, x2, y2, css):
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
+
+
+def panel(rows, top_y, title):
+    """SVG elements of one panel with its axis, groups and bars."""
+    ratios = [[r["ratio"](c, "bare") for c in BARS] for r in rows]
+    top, step = nice_top(max(high for group in ratios for _, _, high in group) * 1.04)
+    base = top_y + PANEL
+
+    def y_of(value):
+        return base - value / top * PANEL
+
+    out = [text(LEFT, top_y - 12, title, anchor="start")]
+    for i in range(int(top / step + 0.5) + 1):
+        y = y_of(i * step)
+        out.append(line(LEFT, y, WIDTH - RIGHT, y, "grid"))
+        out.append(text(LEFT - 8, y + 4, f"{i * step:.1f}", "soft", "end"))
+    out.append(text(18, top_y + PANEL / 2, "ratio to bare host", "soft", "middle",
+                    f' transform="rotate(-90 18 {top_y + PANEL / 2:.1f})"'))
+    out.append(line(LEFT, y_of(1), WIDTH - RIGHT, y_of(1), "one"))
+    group = (WIDTH - LEFT - RIGHT) / len(rows)
+    bar = group * 0.25
+    for g, (row, values) in enumerate(zip(rows, ratios)):
+        x0 = LEFT + g * group + group * 0.125
+        for b, (name, (median, low, high)) in enumerate(zip(BARS, values)):
+            x, mid = x0 + b * bar, x0 + (b + 0.5) * bar
+            out.append(f'<rect x="{x + 2:.1f}" y="{y_of(median):.1f}" width="{bar - 4:.1f}" '
+                       f'height="{base - y_of(median):.1f}" class="{name}"/>')
+            out.append(line(mid, y_of(low), mid, y_of(high), "whisker"))
+            for end in (low, high):
+                out.append(line(mid - 4, y_of(end), mid + 4, y_of(end), "whisker"))
+            # The number may be where the line of the bare host is.
+            out.append(f'<rect x="{mid - 13:.1f}" y="{y_of(high) - 15:.1f}" width="26" '
+                       'height="12" class="back"/>')
+            out.append(text(mid, y_of(high) - 5, f"{median:.2f}", "value"))
+        for i, word in enumerate(SHORT[row["kind"]]):
+            out.append(text(x0 + 1.5 * bar, base + 18 + 15 * i, word))
+    return out
+
+
+def legend(y):
+    out, x = [], LEFT
+    for name in BARS:
+        label = {"host": "host with firewall rules"}.get(name, name)
+        out.append(f'<rect x="{x}" y="{y - 11}" width="13" height="13" class="{name}"/>')
+        out.append(text(x + 19, y, label, anchor="start"))
+        x += 44 + 7 * len(label)
+    out.append(line(x, y - 4, x + 26, y - 4, "one"))
+    out.append(text(x + 32, y, "bare host", anchor="start"))
+    return out
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    with open(sys.argv[1], encoding="utf-8") as f:
+        results = json.load(f)
+    meta, rows = results["meta"], table.summarise(results["samples"])
+    rates = [r for r in rows if r["better"]]
+    costs = [r for r in rows if not r["better"]]
+    second = TOP + 24 + PANEL + GAP + LABELS / 2
+    height = second + PANEL + LABELS + 10
+    what = (f"{meta['cpu']}, Linux {meta['kernel']}, {meta['date'][:10]}, {meta['commit']}; "
+            f"median and range of {meta['rounds']} rounds of {meta['seconds']} s")
+    body = [text(LEFT, 26, "xmasq between two nodes on one machine", "title", "start"),
+            text(LEFT, 46, what, "soft", "start")]
+    body += legend(70)
+    body += panel(rates, TOP + 24, "rates: more is better")
+    body += panel(costs, second, "CPU time per transaction or byte: less is better")
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
+          f'width="{WIDTH}" height="{height:.0f}" role="img" '
+          'aria-label="xmasq, overlay and host as ratios to the bare host">')
+    print(f"<style>{STYLE}</style>")
+    print('<rect width="100%" height="100%" class="back"/>')
+    print("\n".join(body))
+    print("</svg>")
+
+
+if __name__ == "__main__":
+    main()
