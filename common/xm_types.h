@@ -77,9 +77,11 @@ enum xm_stage {
  * @stage: enum xm_stage
  * @ended: FIN or RST seen: overlay until a SYN starts the tuple over
  *
- * Times are the low half of jiffies. Written by several CPUs without a lock: every
- * field is written whole, and any mix of old and new values is a state that sends the
- * packet by the overlay or within a lease that was really granted.
+ * Times are the low half of jiffies. Written by several CPUs without a lock, every field
+ * whole. What changes in a running flow (leases, stage) may be mixed freely. What makes up
+ * the packet (addresses, ports, label) changes together only while the stage is not READY,
+ * and is written again with each renewal; a program that passed the check of the stage
+ * just before may send one packet with a mix, which fails its checksum.
  */
 struct xm_flow {
 	__u8 eth[XM_ETH_LEN];
@@ -167,6 +169,8 @@ struct xm_label {
  * @nack_cnt: NACKs sent in it
  * @ctl_win: the same for packets handed to the daemon
  * @ctl_cnt: the same
+ * @icmp_win: the same for ICMP errors about packets to it
+ * @icmp_cnt: the same
  * @epoch: of the peer's maps, host order, 0 unknown; for the daemon's next run
  */
 struct xm_peer {
@@ -181,7 +185,9 @@ struct xm_peer {
 	__u32 ctl_win;
 	__u32 ctl_cnt;
 	__u32 epoch;
-	__u32 pad[4];
+	__u32 icmp_win;
+	__u32 icmp_cnt;
+	__u32 pad[2];
 };
 
 enum xm_overlay_type {
@@ -336,7 +342,7 @@ static inline __attribute__((always_inline)) __u32 xm_label_slot(__be32 peer, __
 	return ((h ^ h >> 15) ^ ((__u32)label << 1 | proto_idx)) & mask;
 }
 
-/* Low 32 bits of the mixed address fold, used where a difference is summed up. */
+/* Ones' complement sum of 16-bit words, brought back to 16 bits. */
 static inline __attribute__((always_inline)) __u16 xm_csum_fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);

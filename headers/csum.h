@@ -16,44 +16,95 @@ static __always_inline __u16 csum_fold32(__u32 sum)
 	return xm_csum_fold((sum & 0xffff) + (sum >> 16));
 }
 
+/* What a packet's L4 checksum field holds, from the kernel's bookkeeping. */
+enum csum_kind {
+	CSUM_WHOLE,    /* the checksum, or 0 for none (UDP) */
+	CSUM_PSEUDO,   /* sum of the pseudo-header only: completed where the packet leaves */
+	CSUM_COUNTED,  /* the checksum, and skb->csum has counted the packet's bytes */
+	CSUM_ELSEWHERE /* something else in the packet is completed where it leaves */
+};
+
+/**
+ * csum_kind() - of a frame whose L4 header is at @l4 and its checksum field at @l4 + @field
+ *
+ * CHECKSUM_PARTIAL alone does not mean that this field is the one to be completed. A
+ * tunnel inside the pod leaves a whole outer checksum and has the inner one completed
+ * (local checksum offload); and a pod with CAP_NET_RAW chooses both numbers
+ * (PACKET_VNET_HDR), so that the NIC would write a sum of the pod's choice over a
+ * rewritten header.
+ */
+static __always_inline enum csum_kind csum_kind(struct __sk_buff *skb, __u32 l4, __u32 field)
+{
+	__u32 summed, start, offset;
+	struct sk_buff *k;
+
+	if (bpf_cast_to_kern_ctx) {
+		k = bpf_cast_to_kern_ctx(skb);
+		summed = BPF_CORE_READ_BITFIELD(k, ip_summed);
+		start = k->csum_start - (__u32)(k->data - k->head);
+		offset = k->csum_offset;
+	} else {
+		k = (struct sk_buff *)skb;
+		summed = BPF_CORE_READ_BITFIELD_PROBED(k, ip_summed);
+		start = BPF_CORE_READ(k, csum_start) -
+			(__u32)(BPF_CORE_READ(k, data) - BPF_CORE_READ(k, head));
+		offset = BPF_CORE_READ(k, csum_offset);
+	}
+	if (summed == CHECKSUM_PARTIAL)
+		return start == l4 && offset == field ? CSUM_PSEUDO : CSUM_ELSEWHERE;
+	return summed == CHECKSUM_COMPLETE ? CSUM_COUNTED : CSUM_WHOLE;
+}
+
+/* Offset of the checksum field in the L4 header. */
+static __always_inline __u32 csum_field(__u32 idx)
+{
+	return idx == XM_TCP ? offsetof(struct tcphdr, check) : offsetof(struct udphdr, check);
+}
+
+/* The field in the packet, NULL when it is not there. The frame was checked before; the
+ * verifier does not remember which check belongs to which protocol. */
+static __always_inline __u16 *csum_ptr(struct __sk_buff *skb, void *l4, __u32 idx)
+{
+	__u16 *check = l4 + csum_field(idx);
+
+	return (void *)(check + 1) > (void *)(long)skb->data_end ? NULL : check;
+}
+
 /**
  * l4_csum_update() - after addresses and ports changed by precomputed differences
- * @off: offset of the checksum field
+ * @check: from csum_ptr()
+ * @kind: from csum_kind(), not CSUM_ELSEWHERE
  *
- * The two calls differ because with CHECKSUM_PARTIAL the field holds only the sum of the
- * pseudo-header: it follows an address change and must not follow a port change. The
- * helper knows (net/core/filter.c, inet_proto_csum_replace_by_diff()). A UDP checksum of 0
+ * A sum of the pseudo-header follows the addresses and not the ports. A UDP checksum of 0
  * stays 0.
  *
  * Invalidates packet pointers. Return: 0, or a negative error with the packet half changed.
  */
-static __always_inline long l4_csum_update(struct __sk_buff *skb, __u32 off, __u32 idx,
-					   __u16 addr_diff, __u16 port_diff)
+static __always_inline long l4_csum_update(struct __sk_buff *skb, __u16 *check, enum csum_kind kind,
+					   __u32 idx, __u16 addr_diff, __u16 port_diff)
 {
+	const __u32 off = sizeof(struct ethhdr) + sizeof(struct iphdr) + csum_field(idx);
 	__u64 flags = idx == XM_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 	long err;
 
+	if (kind == CSUM_PSEUDO) {
+		*check = xm_csum_add(*check, addr_diff);
+		return 0;
+	}
+	if (kind == CSUM_WHOLE) {
+		__u16 sum = *check;
+
+		if (idx == XM_UDP && !sum)
+			return 0;
+		sum = csum_apply(sum, xm_csum_add(addr_diff, port_diff));
+		*check = idx == XM_UDP && !sum ? 0xffff : sum;
+		return 0;
+	}
+	/* The helper keeps skb->csum in step. */
 	err = bpf_l4_csum_replace(skb, off, 0, addr_diff, BPF_F_PSEUDO_HDR | flags);
 	if (err)
 		return err;
 	return bpf_l4_csum_replace(skb, off, 0, port_diff, flags);
-}
-
-/* skb->ip_summed, which __sk_buff does not show. A probe read: slow path only. */
-static __always_inline int skb_csum_partial(struct __sk_buff *skb)
-{
-	struct sk_buff *k = (struct sk_buff *)skb;
-
-	return BPF_CORE_READ_BITFIELD_PROBED(k, ip_summed) == CHECKSUM_PARTIAL;
-}
-
-/* Where CHECKSUM_PARTIAL starts to sum, as an offset from the Ethernet header. */
-static __always_inline __u32 skb_csum_start(struct __sk_buff *skb)
-{
-	struct sk_buff *k = (struct sk_buff *)skb;
-
-	return BPF_CORE_READ(k, csum_start) -
-	       (__u32)(BPF_CORE_READ(k, data) - BPF_CORE_READ(k, head));
 }
 
 #endif

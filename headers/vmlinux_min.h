@@ -15,12 +15,18 @@
 struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
-	__u16 csum_start; /* offset from head, meaningful with CHECKSUM_PARTIAL */
+	__u16 csum_start;  /* offset from head, meaningful with CHECKSUM_PARTIAL */
+	__u16 csum_offset; /* of the field, from csum_start */
 	__u8 ip_summed : 2;
 };
 
 #pragma clang attribute pop
 
-#define CHECKSUM_PARTIAL 3 /* include/linux/skbuff.h; not UAPI, unchanged since 2.6 */
+/* include/linux/skbuff.h; not UAPI, unchanged since 2.6 */
+#define CHECKSUM_COMPLETE 2
+#define CHECKSUM_PARTIAL  3
+
+/* The kernel's own view of a program's context, 6.2 and newer; inlined by the verifier. */
+extern void *bpf_cast_to_kern_ctx(void *obj) __attribute__((weak, section(".ksyms")));
 
 #endif

@@ -34,6 +34,7 @@
 /* linux/icmp.h pulls in libc's headers, which a BPF target does not have. */
 #define ICMP_HDR_LEN	   8
 #define ICMP_DEST_UNREACH  3
+#define ICMP_FRAG_NEEDED   4 /* code of the former */
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
 

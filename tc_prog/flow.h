@@ -79,21 +79,29 @@ static __always_inline void flow_tcp_edge(const struct xm_flow_key *key, __u8 tc
 	}
 }
 
-/* A NACK about the flow of this entry: overlay until the peers agree anew. */
-static __always_inline void flow_demote(struct xm_label *e)
+/*
+ * A NACK about the flow of this entry: overlay until the peers agree anew. @hold: until the
+ * flow's entry is recycled, because the path, not a table, is the matter.
+ */
+static __always_inline void flow_demote(struct xm_label *e, int hold)
 {
 	struct xm_flow_key key;
 	struct xm_flow *f;
 
-	e->acked = 0;
 	label_key(e, &key);
 	f = flow_find(&key);
-	if (!f || f->stage != XM_STAGE_READY)
-		return;
-	/* The owner keeps the label but has to tell it again: masqueraded packets that the
-	 * peer sent before it lost the label are still arriving, and prove nothing. */
-	f->stage = XM_STAGE_NEW;
-	note(XM_R_FLOW_DEMOTED);
+	if (f && hold) {
+		f->ended = 1;
+		note(XM_R_FLOW_END);
+	}
+	if (f && f->stage == XM_STAGE_READY) {
+		/* The owner keeps the label but has to tell it again: masqueraded packets
+		 * that the peer sent before it lost the label are still arriving, and
+		 * prove nothing. */
+		f->stage = XM_STAGE_NEW;
+		note(XM_R_FLOW_DEMOTED);
+	}
+	e->acked = 0;
 }
 
 /* Owner: the peer's first masqueraded packet with this label. */

@@ -22,12 +22,13 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
  */
 static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 *ifindex)
 {
+	enum csum_kind kind;
 	struct xm_flow *f;
 	struct xm_peer *p;
 	struct parsed pkt;
 	enum xm_reason r;
-	__u16 l4_off;
 	__be16 *ports;
+	__u16 *check;
 	__u32 now;
 
 	r = parse_frame(skb, &pkt);
@@ -60,6 +61,13 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 *i
 	if (!p || p->gen != f->peer_gen || !peer_up(p, pkt.idx))
 		return to_overlay(f, now, XM_R_PEER_DOWN);
 
+	check = csum_ptr(skb, pkt.l4, pkt.idx);
+	if (!check)
+		return XM_R_TRUNCATED;
+	kind = csum_kind(skb, sizeof(struct ethhdr) + sizeof(struct iphdr), csum_field(pkt.idx));
+	if (kind == CSUM_ELSEWHERE)
+		return to_overlay(f, now, XM_R_ODD_CSUM);
+
 	memcpy(pkt.eth, f->eth, XM_ETH_LEN);
 	pkt.ip->saddr = f->node;
 	pkt.ip->daddr = f->peer;
@@ -67,11 +75,8 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 *i
 	ports = pkt.l4;
 	ports[0] = f->sport;
 	ports[1] = f->dport;
-	l4_off = sizeof(struct ethhdr) + sizeof(struct iphdr) +
-		 (pkt.idx == XM_TCP ? offsetof(struct tcphdr, check)
-				    : offsetof(struct udphdr, check));
 	*ifindex = f->nic_ifindex;
-	if (l4_csum_update(skb, l4_off, pkt.idx, f->addr_csum, f->port_csum))
+	if (l4_csum_update(skb, check, kind, pkt.idx, f->addr_csum, f->port_csum))
 		return XM_R_HELPER_FAILED;
 	skb->mark = cfg.mark;
 	return XM_R_MASQUERADED;

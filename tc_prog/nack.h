@@ -115,7 +115,9 @@ static __always_inline enum xm_reason nack_send(struct __sk_buff *skb, struct xm
 	      (out.ip.daddr >> 16) + bpf_htons(out.ip.protocol) + bpf_htons(l4_len);
 	/* A packet that came over a virtual wire may still want its checksum completed:
 	 * from the same place, at the same offset, since the protocol is the same. */
-	partial = skb_csum_partial(skb);
+	partial = csum_kind(skb, sizeof(out.eth) + sizeof(out.ip),
+			    csum_field(in.ip.protocol == IPPROTO_TCP ? XM_TCP : XM_UDP)) ==
+		  CSUM_PSEUDO;
 	if (partial) {
 		*check = csum_fold32(sum);
 	} else {
@@ -133,13 +135,14 @@ static __always_inline enum xm_reason nack_send(struct __sk_buff *skb, struct xm
 /**
  * nack_digest() - a NACK from a peer about a label of ours
  * @peer: who sent it
+ * @hold: see flow_demote()
  */
-static __always_inline void nack_digest(__be32 peer, __u16 label, __u32 idx)
+static __always_inline void nack_digest(__be32 peer, __u16 label, __u32 idx, int hold)
 {
 	struct xm_label *e = label_find(peer, label, idx);
 
 	if (e)
-		flow_demote(e);
+		flow_demote(e, hold);
 }
 
 #endif

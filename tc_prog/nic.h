@@ -68,10 +68,11 @@ static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
 
 	if (nic_headers(skb, &ip, ports))
 		return XM_R_NONE;
-	if (has_masq_port(ports))
-		return guard(&ip);
+	/* The overlay first: its source port is a hash and may be any number. */
 	if (outer_of(&ip, ports, &o))
 		observe_egress(skb, &o);
+	else if (has_masq_port(ports))
+		return guard(&ip);
 	return XM_R_NONE;
 }
 
@@ -89,10 +90,10 @@ static __noinline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm
 			icmp_error(skb);
 		return XM_R_NONE;
 	}
-	if (has_masq_port(ports))
-		return refuse(skb, &ip, ports[0], ports[1], why);
 	if (outer_of(&ip, ports, &o))
 		observe_ingress(skb, &o);
+	else if (has_masq_port(ports))
+		return refuse(skb, &ip, ports[0], ports[1], why);
 	return XM_R_NONE;
 }
 

@@ -36,7 +36,8 @@ static __always_inline void outer_sport_set(struct __sk_buff *skb, __be16 from, 
 		return;
 	if (bpf_skb_load_bytes(skb, udp + offsetof(struct udphdr, check), &check, sizeof(check)))
 		return;
-	if (check && !skb->gso_size && !(skb_csum_partial(skb) && skb_csum_start(skb) == udp)) {
+	if (check && !skb->gso_size &&
+	    csum_kind(skb, udp, offsetof(struct udphdr, check)) != CSUM_PSEUDO) {
 		check = csum_apply(check, xm_csum_diff32(from, to));
 		if (!check)
 			check = 0xffff;
@@ -86,10 +87,14 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 		e = label_find(f->peer, f->label, idx);
 		if (e && label_is_flow(e, key)) {
 			if (f->stage == XM_STAGE_NEW) {
-				e->acked = 0;
 				e->since = now;
 				f->stage = XM_STAGE_TOLD;
 			}
+			/* Written again each time: CPUs that raced to allot leave nothing
+			 * mixed for longer than until here. */
+			flow_set_label(key, f, f->label, 1);
+			if (f->stage == XM_STAGE_TOLD)
+				e->acked = 0;
 			if (f->stage != XM_STAGE_TOLD || now - e->since < 4 * cfg.lease)
 				return f->label;
 			/* Told again and again, and no answer: over there its slot may be
@@ -142,6 +147,10 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 	if (parse_tunnel(skb, o->type, &t) || t.tcp_flags)
 		goto tell;
 	f = flow_find(&t.key);
+	/* A pod that sends tunnel packets of its own to another node must not move a running
+	 * flow there; one that really moves does so when its leases are over. */
+	if (f && f->peer != o->daddr && f->stage == XM_STAGE_READY && flow_seen(f, now))
+		goto tell;
 	if (!f) {
 		f = flow_make(&t, o, p, peer_idx, now);
 		if (!f)
@@ -193,11 +202,12 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 		return;
 	}
 	if (f->label != label || f->stage != XM_STAGE_READY) {
-		flow_set_label(key, f, label, 0);
-		f->stage = XM_STAGE_READY;
 		note(XM_R_LABEL_LEARNED);
 		note(XM_R_FLOW_ACTIVE);
 	}
+	/* Written again each time: see label_to_tell(). */
+	flow_set_label(key, f, label, 0);
+	f->stage = XM_STAGE_READY;
 }
 
 /*
@@ -274,6 +284,7 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	struct xm_flow *f;
 	struct parsed pkt;
 	struct xm_pod pod, *known;
+	struct xm_peer *p;
 
 	if (parse_frame(skb, &pkt))
 		return;
@@ -287,6 +298,12 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 		return;
 	now = now32();
 	if (now - f->nic_in >= cfg.renew)
+		return;
+
+	/* A node that is not up may be without its guard: what it sends with a label that we
+	 * still know could be anybody's. The label ends with the lease that it has. */
+	p = peer_slot(f->peer_idx);
+	if (!p || p->gen != f->peer_gen || !peer_up(p, pkt.idx))
 		return;
 
 	memcpy(pod.eth, pkt.eth, XM_ETH_LEN);

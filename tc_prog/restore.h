@@ -21,17 +21,24 @@ static __always_inline __u32 label_of_ports(__be16 sport, __be16 dport)
  * @e: the entry of its label
  * @ifindex: host-side interface of the pod
  *
- * Return: XM_R_RESTORED, XM_R_LABEL_EXPIRED with the packet untouched, or
- * XM_R_HELPER_FAILED.
+ * Return: XM_R_RESTORED; XM_R_LABEL_EXPIRED or XM_R_MALFORMED with the packet untouched;
+ * or XM_R_HELPER_FAILED.
  */
 static __always_inline enum xm_reason restore(struct __sk_buff *skb, struct parsed *pkt,
 					      struct xm_label *e, __u16 label, __u32 *ifindex)
 {
 	__be16 *ports = pkt->l4;
-	__u16 l4_off;
+	enum csum_kind kind;
+	__u16 *check;
 
 	if (!xm_before(now32(), e->until))
 		return XM_R_LABEL_EXPIRED;
+	check = csum_ptr(skb, pkt->l4, pkt->idx);
+	if (!check)
+		return XM_R_MALFORMED;
+	kind = csum_kind(skb, sizeof(struct ethhdr) + sizeof(struct iphdr), csum_field(pkt->idx));
+	if (kind == CSUM_ELSEWHERE)
+		return XM_R_MALFORMED;
 	if (e->owner && !e->acked)
 		flow_acked(e, label);
 
@@ -41,11 +48,8 @@ static __always_inline enum xm_reason restore(struct __sk_buff *skb, struct pars
 	pkt->ip->check = csum_apply(pkt->ip->check, e->addr_csum);
 	ports[0] = e->sport;
 	ports[1] = e->dport;
-	l4_off = sizeof(struct ethhdr) + sizeof(struct iphdr) +
-		 (pkt->idx == XM_TCP ? offsetof(struct tcphdr, check)
-				     : offsetof(struct udphdr, check));
 	*ifindex = e->pod_ifindex;
-	if (l4_csum_update(skb, l4_off, pkt->idx, e->addr_csum, e->port_csum))
+	if (l4_csum_update(skb, check, kind, pkt->idx, e->addr_csum, e->port_csum))
 		return XM_R_HELPER_FAILED;
 	return XM_R_RESTORED;
 }
@@ -64,7 +68,7 @@ static __always_inline enum xm_reason control_packet(struct __sk_buff *skb, cons
 	if (!p)
 		return XM_R_NOT_PEER;
 	if (m.head.version == XM_WIRE_VERSION && m.proto == IPPROTO_UDP)
-		nack_digest(ip->saddr, bpf_ntohs(m.label), XM_UDP);
+		nack_digest(ip->saddr, bpf_ntohs(m.label), XM_UDP, m.reason == XM_R_FRAGMENT);
 	return XM_R_NACK_RX;
 }
 
@@ -86,10 +90,17 @@ static __always_inline int is_probe(struct __sk_buff *skb, __u32 idx, __u32 *off
 	       head.magic == bpf_htonl(XM_WIRE_MAGIC) && head.type == XM_WIRE_PROBE;
 }
 
+static __always_inline int is_first_fragment(const struct iphdr *ip)
+{
+	return *(const __u8 *)ip == 0x45 &&
+	       (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET)) == bpf_htons(IP_MF);
+}
+
 /**
  * refuse() - a packet on the masquerade port that cannot be restored
  * @ip: copy of its IPv4 header
- * @off: of the TCP or UDP header
+ * @sport: its ports, one of which is the masquerade port
+ * @dport: see @sport
  * @why: XM_R_NO_LABEL or XM_R_LABEL_EXPIRED when the ports name a label, XM_R_MALFORMED
  *       when it was not looked up (fragment, IP options, cut short)
  *
@@ -116,6 +127,10 @@ static __always_inline enum xm_reason refuse(struct __sk_buff *skb, const struct
 	/* The answer of a stranger's service that happens to live on this port. */
 	if (!p && dport != cfg.masq_port)
 		return XM_R_NONE;
+	/* The path cuts what we are sent: the sender had better use the overlay. */
+	if (p && idx == XM_UDP && is_first_fragment(ip) && label >= XM_LABEL_MIN &&
+	    label <= XM_LABEL_MAX)
+		return nack_send(skb, p, label, XM_R_FRAGMENT);
 	if (why == XM_R_MALFORMED)
 		return p ? XM_R_MALFORMED : XM_R_NOT_PEER;
 
@@ -129,7 +144,7 @@ static __always_inline enum xm_reason refuse(struct __sk_buff *skb, const struct
 		return XM_R_MALFORMED;
 	if (idx == XM_TCP && tcp[1] & TCP_RST) {
 		if (label >= XM_LABEL_MIN && label <= XM_LABEL_MAX)
-			nack_digest(ip->saddr, label, XM_TCP);
+			nack_digest(ip->saddr, label, XM_TCP, 0);
 		return XM_R_RST_NACK;
 	}
 	/* Only the owner's packets go to P, only the other node's come from P. */
@@ -154,11 +169,13 @@ static __always_inline void icmp_error(struct __sk_buff *skb)
 		struct iphdr ip;
 		__be16 ports[2];
 	} q;
-	__u32 label;
-	__u8 type;
+	__u32 label, idx;
+	struct xm_peer *p;
+	__u8 type, icmp[2];
 
-	if (bpf_skb_load_bytes(skb, off - ICMP_HDR_LEN, &type, sizeof(type)))
+	if (bpf_skb_load_bytes(skb, off - ICMP_HDR_LEN, icmp, sizeof(icmp)))
 		return;
+	type = icmp[0];
 	if (type != ICMP_DEST_UNREACH && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETERPROB)
 		return;
 	if (bpf_skb_load_bytes(skb, off, &q, sizeof(q)) || *(__u8 *)&q.ip != 0x45)
@@ -171,8 +188,13 @@ static __always_inline void icmp_error(struct __sk_buff *skb)
 	label = label_of_ports(q.ports[0], q.ports[1]);
 	if (label < XM_LABEL_MIN || label > XM_LABEL_MAX)
 		return;
+	/* Anybody can send these. */
+	p = peer_find(q.ip.daddr, &idx);
+	if (!p || !rate_ok(&p->icmp_win, &p->icmp_cnt, now32(), XM_ICMPS_PER_SEC))
+		return;
 	note(XM_R_ICMP_NACK);
-	nack_digest(q.ip.daddr, label, q.ip.protocol == IPPROTO_TCP ? XM_TCP : XM_UDP);
+	nack_digest(q.ip.daddr, label, q.ip.protocol == IPPROTO_TCP ? XM_TCP : XM_UDP,
+		    type == ICMP_DEST_UNREACH && icmp[1] == ICMP_FRAG_NEEDED);
 }
 
 #endif

@@ -270,18 +270,23 @@ static bool judge_pod_ingress(const struct view *v)
 	return out.verdict == UNSPEC && !out.mark && unchanged();
 }
 
+/* To a tunnel's port: the overlay's, whatever its source port. */
+static bool is_tunnel(const struct view *v)
+{
+	return v->ports && v->proto == IPPROTO_UDP && in.data[OFF_IP] == 0x45 &&
+	       !(pkt_get16(&in, OFF_IP + 6) & 0x3fff) && (v->dport == 8472 || v->dport == 6081);
+}
+
 static bool judge_nic_egress(const struct view *v)
 {
 	__u32 sums;
 
 	if (v->ports && (v->sport == MASQ_PORT || v->dport == MASQ_PORT) &&
-	    v->daddr == n->peer_addr)
+	    v->daddr == n->peer_addr && !is_tunnel(v))
 		return out.verdict == SHOT && unchanged();
 	if (out.verdict != UNSPEC || out.mark || out.pkt.len != in.len)
 		return false;
-	if (!v->ports || v->proto != IPPROTO_UDP || in.data[OFF_IP] != 0x45 ||
-	    pkt_get16(&in, OFF_IP + 6) & 0x3fff || (v->dport != 8472 && v->dport != 6081) ||
-	    !is_node(v->saddr) || v->daddr != n->peer_addr ||
+	if (!is_tunnel(v) || !is_node(v->saddr) || v->daddr != n->peer_addr ||
 	    bpf_ntohl(v->saddr) > bpf_ntohl(n->peer_addr) || in.len < OFF_TUN)
 		return unchanged();
 	/* The owner's: a label, or the top bit; and a checksum that went along. */
@@ -314,7 +319,7 @@ static bool judge_nic_ingress(const struct view *v)
 		.dport = n->owner ? lport : mport,
 		.proto = key.proto,
 	}, t;
-	bool ours = v->ports && is_node(v->daddr) &&
+	bool ours = v->ports && is_node(v->daddr) && !is_tunnel(v) &&
 		    (v->dport == MASQ_PORT || (v->sport == MASQ_PORT && v->saddr == n->peer_addr));
 
 	if (v->clean && !v->flags && is(v, &masq)) {
@@ -325,7 +330,7 @@ static bool judge_nic_ingress(const struct view *v)
 		return !ours && !out.mark && unchanged();
 	node_count(n, &out);
 	if (out.verdict == REDIRECT)
-		return ours && v->clean && v->saddr == n->peer_addr && out.mark == MARK &&
+		return ours && (v->clean || out.reasons & R(FRAGMENT)) && v->saddr == n->peer_addr && out.mark == MARK &&
 		       out.reasons & R(NACK_TX) && out.pkt.len == 54 && !pkt_bad(&out.pkt) &&
 		       !memcmp(out.pkt.data + OFF_IP + 16, &v->saddr, 4) &&
 		       !memcmp(out.pkt.data, in.data + 6, 6);

@@ -250,11 +250,20 @@ static void peers(void)
 	CHECK_EQ(flow.label, 0);
 	CHECK_EQ(node_label(n, n->peer_addr, 0x99, IPPROTO_TCP)->tag, 0);
 
-	tap_case("nic_egress: a pod that moved to another peer starts the flow over");
+	tap_case("nic_egress: a running flow cannot be moved to another peer");
 	begin(&node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);
 	node_ready(n, &key, 0x99);
 	node_peer(n, 5, ADDR_STR, 1, true);
 	tun.daddr = ADDR_STR;
+	make();
+	sends(0, true);
+	node_flow(n, &key, &flow);
+	CHECK_EQ(flow.peer, n->peer_addr);
+	CHECK_EQ(flow.stage, XM_STAGE_READY);
+
+	tap_case("nic_egress: a pod that moved to another peer starts the flow over");
+	flow.out_until = node_now(n);
+	node_set_flow(n, &key, &flow);
 	make();
 	sends(R(FLOW_RESET), true);
 	node_flow(n, &key, &flow);

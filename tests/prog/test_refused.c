@@ -239,6 +239,8 @@ static void malformed(void)
 	tap_case("nic_ingress: no fragments and no options on the port, from a peer");
 	for (int i = 0; i < 8 && !tap_failed(); i++) {
 		begin(i & 1 ? &node_a : &node_b, i & 2 ? IPPROTO_TCP : IPPROTO_UDP);
+		if ((i & 6) == 4)
+			continue;
 		if (i & 4)
 			spec.frag = 0x2000;
 		else
@@ -246,6 +248,12 @@ static void malformed(void)
 		pkt_make(&in, &spec);
 		drops(R(MALFORMED));
 	}
+
+	tap_case("nic_ingress: the first fragment of a datagram: the sender must not go on");
+	begin(&node_b, IPPROTO_UDP);
+	spec.frag = 0x2000;
+	pkt_make(&in, &spec);
+	nacked(XM_R_FRAGMENT);
 
 	tap_case("nic_ingress: no tot_len beyond the frame, no doff below 5, from a peer");
 	begin(&node_b, IPPROTO_TCP);
