@@ -143,6 +143,11 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 	p->seen = now;
 	report_wanted(skb, p, o->daddr, o->saddr, 1);
 	owner = is_owner(o->saddr, o->daddr);
+	/* Encapsulation forgets where a packet came in (skb_scrub_packet() in iptunnel_xmit()).
+	 * What still knows is a pod's own UDP to the tunnel's port, forwarded: it shows
+	 * nobody's consent and must tell no label. */
+	if (skb->ingress_ifindex)
+		goto tell;
 	/* SYN, FIN and RST were dealt with where the pod sent them. */
 	if (parse_tunnel(skb, o->type, &t) || t.tcp_flags)
 		goto tell;
@@ -295,6 +300,10 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	}
 	f = flow_find(&key);
 	if (!f)
+		return;
+	/* A pod has its flows on one interface. When that goes the daemon deletes them; another
+	 * one is a pod that has frames to its neighbour's address delivered to itself. */
+	if (f->pod_ifindex && f->pod_ifindex != ifindex)
 		return;
 	now = now32();
 	if (now - f->nic_in >= cfg.renew)

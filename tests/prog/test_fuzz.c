@@ -277,12 +277,17 @@ static bool is_tunnel(const struct view *v)
 	       !(pkt_get16(&in, OFF_IP + 6) & 0x3fff) && (v->dport == 8472 || v->dport == 6081);
 }
 
+static bool has_shape(const struct view *v)
+{
+	return v->ports && !is_tunnel(v) &&
+	       (v->dport == MASQ_PORT || (v->sport == MASQ_PORT && v->dport >= 32768));
+}
+
 static bool judge_nic_egress(const struct view *v)
 {
 	__u32 sums;
 
-	if (v->ports && (v->sport == MASQ_PORT || v->dport == MASQ_PORT) &&
-	    v->daddr == n->peer_addr && !is_tunnel(v))
+	if (has_shape(v) && v->daddr == n->peer_addr)
 		return out.verdict == SHOT && unchanged();
 	if (out.verdict != UNSPEC || out.mark || out.pkt.len != in.len)
 		return false;
@@ -319,8 +324,8 @@ static bool judge_nic_ingress(const struct view *v)
 		.dport = n->owner ? lport : mport,
 		.proto = key.proto,
 	}, t;
-	bool ours = v->ports && is_node(v->daddr) && !is_tunnel(v) &&
-		    (v->dport == MASQ_PORT || (v->sport == MASQ_PORT && v->saddr == n->peer_addr));
+	bool ours = has_shape(v) && is_node(v->daddr) &&
+		    (v->dport == MASQ_PORT || v->saddr == n->peer_addr);
 
 	if (v->clean && !v->flags && is(v, &masq)) {
 		pkt_flip(&t, &key);

@@ -13,7 +13,7 @@ static struct node *n;
 static struct xm_flow_key key;
 static struct pkt_spec spec;
 static struct tunnel_spec tun;
-static struct xm_flow flow;
+static struct xm_flow flow, before;
 static struct pkt in, inner, want;
 static struct outcome out;
 
@@ -84,7 +84,8 @@ static void guards(void)
 		{ "SYN to the port", 40000, MASQ_PORT, 0, IPPROTO_TCP, 0, SYN, false, true },
 		{ "RST from the port", MASQ_PORT, 33000, 0, IPPROTO_TCP, 0, RST, false, true },
 		{ "UDP to the port", 40000, MASQ_PORT, 0, IPPROTO_UDP, 0, 0, false, true },
-		{ "UDP from the port", MASQ_PORT, 53, 0, IPPROTO_UDP, 0, 0, false, true },
+		{ "UDP from the port", MASQ_PORT, 32768, 0, IPPROTO_UDP, 0, 0, false, true },
+		{ "UDP from the port, by NAT", MASQ_PORT, 53, 0, IPPROTO_UDP, 0, 0, false, false },
 		{ "UDP port to port", MASQ_PORT, MASQ_PORT, 0, IPPROTO_UDP, 0, 0, false, true },
 		{ "IP options", 40000, MASQ_PORT, 0, IPPROTO_TCP, 3, ACK, false, true },
 		{ "most IP options", 40000, MASQ_PORT, 0, IPPROTO_UDP, 10, 0, false, true },
@@ -249,6 +250,28 @@ static void peers(void)
 	CHECK_EQ(flow.peer_gen, PEER_GEN + 1);
 	CHECK_EQ(flow.label, 0);
 	CHECK_EQ(node_label(n, n->peer_addr, 0x99, IPPROTO_TCP)->tag, 0);
+
+	tap_case("nic_egress: a pod's own tunnel packet shows nothing and tells nothing");
+	for (int i = 0; i < 2 && !tap_failed(); i++) {
+		struct __sk_buff ctx = { .ifindex = n->nic, .ingress_ifindex = n->pod };
+
+		begin(i ? &node_b : &node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);
+		ctx.ifindex = n->nic;
+		ctx.ingress_ifindex = n->pod;
+		tun.sport = 0x99;
+		node_ready(n, &key, 0x99);
+		node_flow(n, &key, &flow);
+		flow.pod_out = node_now(n);
+		flow.out_until = node_now(n);
+		node_set_flow(n, &key, &flow);
+		before = flow;
+		make();
+		CHECK_EQ(node_run_ctx(n, NIC_EGRESS, &in, &ctx, 0, &out), 0);
+		CHECK_EQ(out.verdict, UNSPEC);
+		CHECK_EQ(pkt_get16(&out.pkt, OFF_L4), i ? 0x99 : 0x99 | 0x8000);
+		node_flow(n, &key, &flow);
+		CHECK(!memcmp(&before, &flow, sizeof(flow)), "flow entry changed");
+	}
 
 	tap_case("nic_egress: a running flow cannot be moved to another peer");
 	begin(&node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);

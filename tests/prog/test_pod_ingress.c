@@ -135,20 +135,21 @@ static void learning(void)
 		CHECK(!memcmp(entry->eth, spec.eth, XM_ETH_LEN), "byte %d not in the entry", i);
 	}
 
-	tap_case("pod_ingress: the pod's new interface is, in the label's entry too");
+	tap_case("pod_ingress: another pod cannot draw a flow to itself");
 	begin(&node_a, IPPROTO_TCP);
-	delivered_at(n->other_pod, R(LEASE_IN));
-	CHECK_EQ(flow.pod_ifindex, n->other_pod);
-	CHECK_EQ(entry->pod_ifindex, n->other_pod);
+	delivered_at(n->other_pod, 0);
+	CHECK_EQ(flow.pod_ifindex, n->pod);
+	CHECK_EQ(entry->pod_ifindex, n->pod);
 
 	tap_case("pod_ingress: nothing is learned without evidence");
 	begin(&node_a, IPPROTO_TCP);
 	memcpy(spec.eth, eth, XM_ETH_LEN);
+	flow.pod_ifindex = 0;
 	flow.nic_in = node_now(n) - RENEW;
 	node_set_flow(n, &key, &flow);
 	delivered_at(n->other_pod, 0);
 	CHECK(!node_pod(n, n->other_pod, &pod), "learned");
-	CHECK_EQ(flow.pod_ifindex, n->pod);
+	CHECK_EQ(flow.pod_ifindex, 0);
 
 	tap_case("pod_ingress: an entry that is another flow's is not renewed");
 	begin(&node_a, IPPROTO_TCP);

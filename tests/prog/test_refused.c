@@ -514,9 +514,15 @@ static void nacks_received(void)
 	spec.t.dport = PORT(XM_LABEL_PORT_BASE);
 	pkt_make(&in, &spec);
 	drops(R(RST_NACK));
-	spec.t.dport = PORT(80);
-	pkt_make(&in, &spec);
-	drops(R(RST_NACK));
+
+	tap_case("nic_ingress: from the port to a low one it is somebody's connection");
+	for (int i = 0; i < 4 && !tap_failed(); i++) {
+		begin(&node_a, i & 1 ? IPPROTO_UDP : IPPROTO_TCP);
+		spec.flags = i & 2 ? RST : ACK;
+		spec.t.dport = PORT(i & 2 ? 80 : XM_LABEL_PORT_BASE - 1);
+		pkt_make(&in, &spec);
+		passes();
+	}
 
 	tap_case("nic_ingress: a stranger's NACK takes nothing back");
 	begin(&node_a, IPPROTO_UDP);

@@ -58,6 +58,8 @@ const struct config_key config_keys[] = {
 	  .type = CONFIG_T_CIDRS, .help = "pods that are left alone; wins over include" },
 	{ IN(tc, priority), AT(tc_priority), .type = CONFIG_T_U32, .flags = RESTART, .min = 1,
 	  .max = 65535, .help = "priority of our TC filters" },
+	{ IN(tc, observe_priority), AT(tc_observe_priority), .type = CONFIG_T_U32, .flags = RESTART,
+	  .min = 1, .max = 65535, .help = "priority of the filter that only watches deliveries" },
 	{ IN(tc, handle), AT(tc_handle), .type = CONFIG_T_U32, .flags = RESTART, .min = 1,
 	  .max = 0xffff, .help = "handle of our TC filters" },
 	{ IN(conntrack, tcp_be_liberal), AT(liberal), .type = CONFIG_T_ENUM, .names = liberal_names,
@@ -99,6 +101,7 @@ void config_defaults(struct config *c)
 	c->flows = XM_FLOWS_DEFAULT;
 	c->peers = XM_PEERS_DEFAULT;
 	c->tc_priority = 1;
+	c->tc_observe_priority = 0xfff0;
 	c->tc_handle = 0x584d; /* "XM": nobody's first choice */
 	c->liberal = CONFIG_LIBERAL_SET;
 	c->reserve_port = true;

@@ -70,8 +70,9 @@ struct config {
 	struct config_cidr exclude[CONFIG_CIDRS_MAX];
 	unsigned int n_exclude;
 
-	/* tc.priority 1..65535, tc.handle 1..0xffff */
+	/* tc.priority, tc.observe_priority 1..65535, tc.handle 1..0xffff */
 	uint32_t tc_priority;
+	uint32_t tc_observe_priority; /* of the hook that only watches: behind all others */
 	uint32_t tc_handle;
 
 	/* conntrack.tcp_be_liberal: set (default) | require | ignore */

@@ -501,6 +501,12 @@ static int check_ports(struct walk *w)
 	unsigned int i;
 
 	for (i = 0; i < c->n_overlay; i++) {
+		/* A label travels as a port from there on. */
+		if (ntohs(c->overlay[i].port) >= XM_LABEL_PORT_BASE)
+			return fail(w, w->overlay_at[i],
+				    "overlay port %u: must be below %u, where the ports of "
+				    "masqueraded packets begin",
+				    ntohs(c->overlay[i].port), XM_LABEL_PORT_BASE);
 		if (c->overlay[i].port != htons(c->masquerade_port))
 			continue;
 		return fail(w, w->keys[masq].line ? w->keys[masq] : w->overlay_at[i],

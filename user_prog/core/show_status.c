@@ -156,7 +156,7 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 	char a[TABLE_NUM], b[TABLE_NUM];
 	int err;
 
-	line(out, o, "xmasqd", TABLE_PLAIN, "%s, pid %" PRIu64 ", up %s, epoch %" PRIu64,
+	line(out, o, "xmasqd", TABLE_PLAIN, "%s, pid %" PRIu64 ", up %s, epoch %08" PRIx64,
 	     jsonx_str(s, "version"), jsonx_u64(s, "pid"), table_time(a, jsonx_i64(s, "uptime_ms")),
 	     jsonx_u64(s, "epoch"));
 	line(out, o, "mode", TABLE_PLAIN, "%s%s%s%s", jsonx_str(s, "mode"), *why ? " (" : "", why,
@@ -165,6 +165,9 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 	     *jsonx_str(s, "node_addrs") ? jsonx_str(s, "node_addrs") : "no address",
 	     *jsonx_str(s, "nics") ? jsonx_str(s, "nics") : "no interface",
 	     jsonx_u64(s, "masquerade_port"), table_time(a, jsonx_i64(s, "lease_ms")));
+	if (*jsonx_str(s, "node_addrs_unused"))
+		line(out, o, "", TABLE_WARN, "too many addresses, not used: %s",
+		     jsonx_str(s, "node_addrs_unused"));
 	line(out, o, "peers", share_color(up, peers), "%" PRIu64 " of %" PRIu64 " up, %s", up,
 	     peers, jsonx_bool(s, "authenticated") ? "authenticated" : "not authenticated");
 	line(out, o, "pods", share_color(on, pods), "%" PRIu64 " of %" PRIu64 " attached", on,
@@ -179,6 +182,17 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 		     "%" PRIu64 " overruns, each followed by a full "
 		     "read",
 		     jsonx_u64(s, "netlink_overruns"));
+	if (jsonx_u64(s, "frames_failed"))
+		line(out, o, "frames", TABLE_WARN,
+		     "%" PRIu64 " hellos, answers or probes were not taken by the kernel",
+		     jsonx_u64(s, "frames_failed"));
+	if (jsonx_u64(s, "peers_refused"))
+		line(out, o, "peers", TABLE_WARN,
+		     "%" PRIu64 " times no room for an address: raise tables.peers",
+		     jsonx_u64(s, "peers_refused"));
+	if (jsonx_u64(s, "bad_events"))
+		line(out, o, "hello", TABLE_WARN, "%" PRIu64 " messages were not understood",
+		     jsonx_u64(s, "bad_events"));
 	err = show_tables(s, o, out);
 	return err ? err : show_programs(s, o, out);
 }

@@ -114,6 +114,11 @@ static bool fill_program(struct json_object *o, const void *item)
 	       jsonx_put_u64(o, "insns", p->insns);
 }
 
+static bool put_trouble(struct json_object *o, const char *key, uint64_t n)
+{
+	return !n || jsonx_put_u64(o, key, n);
+}
+
 struct json_object *view_status_json(const struct view_status *s)
 {
 	struct json_object *o = json_object_new_object();
@@ -124,7 +129,10 @@ struct json_object *view_status_json(const struct view_status *s)
 	ok = jsonx_put_str(o, "version", s->version) && jsonx_put_u64(o, "pid", s->pid) &&
 	     jsonx_put_u64(o, "uptime_ms", s->uptime_ms) && jsonx_put_u64(o, "epoch", s->epoch) &&
 	     jsonx_put_str(o, "mode", s->mode) && jsonx_put_str(o, "mode_reason", s->mode_reason) &&
-	     jsonx_put_str(o, "node_addrs", s->node_addrs) && jsonx_put_str(o, "nics", s->nics) &&
+	     jsonx_put_str(o, "node_addrs", s->node_addrs) &&
+	     (!s->node_addrs_unused || !*s->node_addrs_unused ||
+	      jsonx_put_str(o, "node_addrs_unused", s->node_addrs_unused)) &&
+	     jsonx_put_str(o, "nics", s->nics) &&
 	     jsonx_put_u64(o, "masquerade_port", s->masquerade_port) &&
 	     jsonx_put_u64(o, "lease_ms", s->lease_ms) &&
 	     jsonx_put_bool(o, "authenticated", s->authenticated) &&
@@ -137,6 +145,9 @@ struct json_object *view_status_json(const struct view_status *s)
 	     jsonx_put_u64(o, "masqueraded", s->masqueraded) &&
 	     jsonx_put_u64(o, "restored", s->restored) && jsonx_put_u64(o, "overlay", s->overlay) &&
 	     jsonx_put_u64(o, "netlink_overruns", s->netlink_overruns) &&
+	     put_trouble(o, "frames_failed", s->frames_failed) &&
+	     put_trouble(o, "peers_refused", s->peers_refused) &&
+	     put_trouble(o, "bad_events", s->bad_events) &&
 	     jsonx_put(o, "tables",
 		       list_json(s->tables, s->n_tables, sizeof(*s->tables), fill_table)) &&
 	     jsonx_put(o, "sysctls",

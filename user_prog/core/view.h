@@ -21,7 +21,7 @@ struct json_object;
 #define VIEW_NAME 64
 
 struct view_sysctl {
-	const char *name; /* net.netfilter.nf_conntrack_tcp_be_liberal */
+	const char *name;   /* net.netfilter.nf_conntrack_tcp_be_liberal */
 	const char *before; /* value found, "" unknown */
 	const char *now;
 	bool ours; /* set by xmasqd, to be put back */
@@ -45,19 +45,24 @@ struct view_status {
 	uint32_t pid;
 	uint64_t uptime_ms;
 	uint64_t epoch;
-	const char *mode;	 /* "veth" */
-	const char *mode_reason; /* why this one */
-	const char *node_addrs;	 /* "172.31.0.1", comma separated */
-	const char *nics;	 /* "eth0", comma separated */
+	const char *mode;	       /* "veth" */
+	const char *mode_reason;       /* why this one */
+	const char *node_addrs;	       /* "172.31.0.1", comma separated */
+	const char *node_addrs_unused; /* those beyond XM_NODES_MAX; NULL or "" none */
+	const char *nics;	       /* "eth0", comma separated */
 	uint16_t masquerade_port;
 	uint32_t lease_ms;
 	bool authenticated;
-	bool tcp_ok;		 /* TCP may be accelerated here */
-	const char *tcp_reason;	 /* when not: why, what to do */
+	bool tcp_ok;		/* TCP may be accelerated here */
+	const char *tcp_reason; /* when not: why, what to do */
 	unsigned int pods, pods_attached, peers, peers_up;
 	uint64_t flows, flows_active;
 	uint64_t masqueraded, restored, overlay; /* packets */
 	uint64_t netlink_overruns;
+	/* Trouble with peers; in the JSON only when not 0. */
+	uint64_t frames_failed; /* ours that the kernel did not take */
+	uint64_t peers_refused; /* addresses that found no slot */
+	uint64_t bad_events;	/* hellos and probes that were not understood */
 	const struct view_table *tables;
 	unsigned int n_tables;
 	const struct view_sysctl *sysctls;
@@ -73,8 +78,8 @@ struct view_pod {
 	char addrs[VIEW_NAME]; /* "10.244.1.11", comma separated */
 	char kind[16];	       /* veth, netkit */
 	bool attached;
-	char reason[128];      /* when not attached */
-	uint64_t attach_us;    /* from the netlink event to attached, 0 unknown */
+	char reason[384];   /* when not attached */
+	uint64_t attach_us; /* from the netlink event to attached, 0 unknown */
 };
 
 struct view_flow {
