@@ -1,0 +1,230 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The CNI decides: what its policy denies stops, fast path or not, and only what its policy
+# has passed in both directions is accelerated.
+#
+#   n1p1 --- n1 (iptables FORWARD) === underlay === n2 (iptables FORWARD) --- n2p1
+# shellcheck disable=SC2086 # ports are numbers
+
+LEASE_US=1000000
+
+setup_file()    { load lib; load abuse; bed_up --pods 1 && xmasq_up; }
+teardown_file() { load lib; load abuse; bed_down; }
+
+setup() {
+	load lib
+	load abuse
+	test_begin
+	# What an earlier test left in the tables must not be taken for this one's.
+	TCP=$((4000 + 10 * BATS_TEST_NUMBER)) UDP=$((4001 + 10 * BATS_TEST_NUMBER))
+	SPORT=$((6000 + BATS_TEST_NUMBER))
+}
+
+teardown() {
+	local node
+
+	for node in n1 n2; do
+		inside "$node" iptables-nft -F FORWARD 2>/dev/null || :
+	done
+	# The bed's own rules, which the flush took with it.
+	for node in n1 n2; do
+		inside "$node" iptables-nft -A FORWARD -j KUBE-FORWARD
+		inside "$node" iptables-nft -A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES
+		inside "$node" iptables-nft -A FORWARD -j FLANNEL-FWD
+	done
+	test_end
+}
+
+now_us() { echo "${EPOCHREALTIME/./}"; }
+
+# last_us FILE FILTER: when the last packet that passes FILTER was captured
+last_us() {
+	tcpdump -nn -tt -r "$1" "$2" 2>/dev/null | awk '{ t = $1 } END { sub(/\./, "", t); print t }'
+}
+
+both_fast() {
+	flow_active n1 $TCP && flow_active n1 $UDP && flow_active n2 $TCP && flow_active n2 $UDP
+}
+
+# Each packet is an event: no segments that were merged, no acknowledgements apart.
+begin_flows() {
+	serve n2p1 tcp $TCP
+	serve n2p1 udp $UDP
+	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p1 tcp n2p1 $TCP --duration "$1" --interval-ms 5
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --duration "$1" --interval-ms 5 \
+		--wait-ms 50 --source-port $SPORT
+	wait_until 5 both_fast
+}
+
+# deny NODE FROM TO: a rule on NODE against packets between these pods stops both flows in that
+# direction within two leases, and they live on when it is gone
+deny() {
+	local node=$1 from=$2 to=$3 cap=$BATS_TEST_TMPDIR/cap proto t0 last rule
+
+	begin_flows 8
+	capture "$cap" "$to" eth0 "src host $(ip_of "$from") and (tcp or udp)"
+	counters_mark n1 n2
+	rule=(-s "$(ip_of "$from")" -d "$(ip_of "$to")" -j DROP)
+	t0=$(now_us)
+	inside "$node" iptables-nft -I FORWARD "${rule[@]}"
+	# What is asserted is that nothing comes: that takes its time.
+	sleep 2.7
+	stop "${CAPTURES[$cap]}" INT
+	for proto in tcp udp; do
+		last=$(last_us "$cap" "$proto")
+		echo "$proto: last packet $(((last - t0) / 1000)) ms after the rule"
+		# The capture did see the flow before.
+		[ "$last" -gt $((t0 - 500000)) ]
+		[ $((last - t0)) -le $((2 * LEASE_US)) ]
+	done
+	run ! both_fast
+
+	inside "$node" iptables-nft -D FORWARD "${rule[@]}"
+	# Retransmission of TCP has backed off by then.
+	wait_until 4 both_fast
+	ends "${PIDS[2]}" 0
+	jq -e '.broken == 0 and .errors == 0' "$BATS_TEST_TMPDIR/tcp"
+	ends "${PIDS[3]}" 0
+	jq -e '.corrupted == 0 and .lost > 20' "$BATS_TEST_TMPDIR/udp"
+}
+
+@test "egress denied at the sender's node: stops within two leases, resumes" {
+	deny n1 n1p1 n2p1
+}
+
+@test "ingress denied at the receiver's node: stops within two leases, resumes" {
+	deny n2 n1p1 n2p1
+}
+
+@test "only replies denied, where they are sent: stops within two leases, resumes" {
+	deny n2 n2p1 n1p1
+}
+
+@test "only replies denied, where they arrive: stops within two leases, resumes" {
+	deny n1 n2p1 n1p1
+}
+
+# What the pods send is no evidence, and neither is an overlay packet that no CNI made.
+@test "a denied flow stops although another pod sends its packets in a VXLAN of its own" {
+	local cap=$BATS_TEST_TMPDIR/cap t0 last
+
+	begin_flows 8
+	"$BED" pod-add n1 2
+	# An ordinary UDP socket would do: the node makes its own address of the pod's.
+	craft_bg n1p2 --seconds 6 --interval-ms 20 eth0 \
+		"to('gw1') / vxlan('n1p2', 'n2', pod('udp', 'n1p1', 'n2p1', $SPORT, $UDP))"
+	wait_until 3 crafted_arrive
+	capture "$cap" n2p1 eth0 "udp dst port $UDP and not udp[8:4] = 0x786d6173"
+	t0=$(now_us)
+	inside n1 iptables-nft -I FORWARD -s "$(ip_of n1p1)" -d "$(ip_of n2p1)" -j DROP
+	sleep 2.7
+	stop "${CAPTURES[$cap]}" INT
+	"$BED" pod-del n1 2
+	last=$(last_us "$cap" udp)
+	echo "last packet $(((last - t0) / 1000)) ms after the rule"
+	[ $((last - t0)) -le $((2 * LEASE_US)) ]
+}
+
+# ---- what is accelerated --------------------------------------------------------
+
+@test "a flow of one direction stays on the overlay for good" {
+	serve n2p1 udp $UDP
+	capture "$BATS_TEST_TMPDIR/nic" n1 eth0 "$MASQ_FILTER or $OVERLAY_FILTER"
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --mode stream --duration 4 \
+		--interval-ms 10 --size 100
+	sleep 3.5
+	run ! flow_active n1 $UDP
+	capture_end "$BATS_TEST_TMPDIR/nic"
+	[ "$(captured "$BATS_TEST_TMPDIR/nic" "$MASQ_FILTER")" = 0 ]
+	[ "$(captured "$BATS_TEST_TMPDIR/nic" "$OVERLAY_FILTER")" -gt 250 ]
+	ends "${PIDS[2]}" 0
+}
+
+# A rule that lets requests in and no answers out: the CNI has not seen both directions.
+@test "a flow whose answers were never allowed is never accelerated" {
+	serve n2p1 udp $UDP
+	inside n2 iptables-nft -I FORWARD -s "$(ip_of n2p1)" -p udp --sport $UDP -j DROP
+	counters_mark n1 n2
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --duration 3 --interval-ms 10 --wait-ms 20
+	ends "${PIDS[1]}" 1
+	[ "$(counted n1 masqueraded)" = 0 ]
+	[ "$(counted n2 masqueraded)" = 0 ]
+	[ "$(counted n2 restored)" = 0 ]
+}
+
+# ---- leases -----------------------------------------------------------------------
+
+# conntrack_timeout NODE PROTO PORT: seconds left of the only entry
+conntrack_timeout() {
+	inside "$1" conntrack -L -p "$2" --dport "$3" 2>/dev/null | grep ASSURED |
+		grep -E 'udp|ESTABLISHED' | awk '{ print $3 }'
+}
+
+# fresh PROTO PORT LIMIT: a packet renewed both nodes' entries within the last two seconds
+fresh() {
+	local node n limit
+
+	for node in n1 n2; do
+		limit=$(inside "$node" sysctl -n "net.netfilter.nf_conntrack_$3")
+		n=$(conntrack_timeout "$node" "$1" "$2")
+		echo "$node $1: $n s of $limit s"
+		[ "$n" -ge $((limit - 2)) ] && [ "$n" -le "$limit" ] || return 1
+	done
+}
+
+@test "one packet a lease and direction renews it, and keeps conntrack fresh on both nodes" {
+	local dir n port us cap=$BATS_TEST_TMPDIR/nic
+
+	begin_flows 8
+	wait_until 3 all_fast_for_a_while
+	# A UDP entry takes two seconds to become a stream's.
+	wait_until 4 fresh udp $UDP udp_timeout_stream
+	capture "$cap" n1 eth0 "$MASQ_FILTER or $OVERLAY_FILTER"
+	us=$(now_us)
+	for _ in 1 2 3 4; do
+		sleep 1
+		# Conntrack has not seen every acknowledgement of what it saw.
+		fresh tcp $TCP tcp_timeout_unacknowledged || fresh tcp $TCP tcp_timeout_established
+		fresh udp $UDP udp_timeout_stream
+	done
+	stop "${CAPTURES[$cap]}" INT
+	us=$(($(now_us) - us))
+	# Per flow and direction; the tunnel's payload begins 36 bytes into the UDP header's
+	# datagram: Ethernet 16..29, IPv4 30..49, ports 50..53.
+	for port in $TCP $UDP; do
+		for dir in 52 50; do
+			n=$(captured "$cap" "udp dst port 8472 and udp[$dir:2] = $port")
+			echo "port $port at $dir: $n overlay packets in $((us / 1000)) ms"
+			[ $((n * LEASE_US)) -ge $((us * 8 / 10)) ]
+			[ $((n * LEASE_US)) -le $((us * 4)) ]
+		done
+	done
+	[ "$(captured_permille "$cap")" -ge 980 ]
+	ends "${PIDS[2]}" 0
+	ends "${PIDS[3]}" 0
+	jq -e '.lost == 0' "$BATS_TEST_TMPDIR/udp"
+}
+
+# Else a peer that speaks first after some minutes is a new connection to the node, which a
+# policy may not allow in that direction.
+@test "an idle connection's conntrack entry lives as long as on the overlay" {
+	begin_flows 3
+	wait_until 3 all_fast_for_a_while
+	kill -STOP "${PIDS[2]}"
+	local status=0
+	fresh tcp $TCP tcp_timeout_established || status=1
+	kill -CONT "${PIDS[2]}"
+	[ $status = 0 ]
+	ends "${PIDS[2]}" 0
+}
+
+all_fast_for_a_while() {
+	counters_mark n1
+	sleep 0.3
+	[ "$(fast_permille n1)" -ge 900 ]
+}
+
+crafted_arrive() {
+	inside n1 conntrack -L -p udp --orig-src "$(ip_of n1p2)" 2>/dev/null | grep -q dport=8472
+}
