@@ -65,7 +65,7 @@ gateway_mac()
 	for pod in n1p1 n2p1; do
 		[ $pod = n1p1 ] && peer=n2p1 || peer=n1p1
 		inside $pod ip link add tun0 type vxlan id 9 dstport 4790 udpcsum \
-			local "$(ip_of $pod)" remote "$(ip_of $peer)" srcport 4790 4791
+			local "$(ip_of "$pod")" remote "$(ip_of "$peer")" srcport 4790 4791
 		inside $pod ip addr add 10.99.0.${pod:1:1}/24 dev tun0
 		inside $pod ip link set tun0 mtu 1400 up
 	done

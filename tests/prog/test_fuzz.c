@@ -335,8 +335,9 @@ static bool judge_nic_ingress(const struct view *v)
 		return !ours && !out.mark && unchanged();
 	node_count(n, &out);
 	if (out.verdict == REDIRECT)
-		return ours && (v->clean || out.reasons & R(FRAGMENT)) && v->saddr == n->peer_addr && out.mark == MARK &&
-		       out.reasons & R(NACK_TX) && out.pkt.len == 54 && !pkt_bad(&out.pkt) &&
+		return ours && (v->clean || out.reasons & R(FRAGMENT)) &&
+		       v->saddr == n->peer_addr && out.mark == MARK && out.reasons & R(NACK_TX) &&
+		       out.pkt.len == 54 && !pkt_bad(&out.pkt) &&
 		       !memcmp(out.pkt.data + OFF_IP + 16, &v->saddr, 4) &&
 		       !memcmp(out.pkt.data, in.data + 6, 6);
 	if (out.verdict != SHOT || !(out.reasons & drops) || !unchanged())

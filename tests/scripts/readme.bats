@@ -33,7 +33,8 @@ block() {
 	[ "$(grep -c testbed.sh "$BATS_TEST_TMPDIR/play.sh")" -ge 7 ]
 	bash -euxo pipefail "$BATS_TEST_TMPDIR/play.sh" 3>&-
 	[ ! -e /sys/fs/bpf/xmasq-xmrd-n1 ]
-	[ -z "$(ip netns list | grep '^xmrd-')" ]
+	run grep -q '^xmrd-' <(ip netns list)
+	[ "$status" -eq 1 ]
 }
 
 @test "every command of \"Observe\" works, also with -o json" {
