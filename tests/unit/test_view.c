@@ -260,7 +260,7 @@ static void test_show_status(void **state)
 	(void)state;
 	expect_shown(
 		CTL_STATUS, view_status_json(&status), NULL,
-		"xmasqd         v1, pid 12, up 2h13m, epoch 18364758544493064720\n"
+		"xmasqd         v1, pid 12, up 2h13m, epoch fedcba9876543210\n"
 		"mode           veth (no bpf_redirect_rpeer)\n"
 		"node           172.31.0.1 on eth0; masquerade port 18477, lease 1.00s\n"
 		"peers          3 of 4 up, authenticated\n"

@@ -24,11 +24,19 @@ int config_file_read(const char *path, struct config *c, struct config_error *er
 	text = malloc(CONFIG_FILE_MAX);
 	ret = -ENOMEM;
 	if (text) {
+		errno = 0;
 		len = fread(text, 1, CONFIG_FILE_MAX, f);
-		ret = ferror(f) ? -EIO : len == CONFIG_FILE_MAX ? -EFBIG : 0;
+		ret = 0;
+		if (ferror(f))
+			ret = errno ? -errno : -EIO;
+		else if (len == CONFIG_FILE_MAX)
+			ret = -EFBIG;
 	}
 	fclose(f);
-	if (ret)
+	if (ret == -EISDIR)
+		snprintf(err->text, sizeof(err->text),
+			 "%s: is a directory; give the configuration file in it", path);
+	else if (ret)
 		snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(-ret));
 	else
 		ret = config_parse(text, len, c, &why);

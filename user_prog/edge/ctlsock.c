@@ -21,7 +21,8 @@
 struct client {
 	int fd; /* -1: free place */
 	uint64_t deadline_ms;
-	char *in; /* NULL once the request is complete */
+	uint64_t end_ms; /* no deadline is later */
+	char *in;	 /* NULL once the request is complete */
 	size_t in_len, in_size;
 	char *out;
 	size_t out_len, out_at;
@@ -44,6 +45,13 @@ static uint64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void not_idle(struct client *c)
+{
+	uint64_t at = now_ms() + CTLSOCK_IDLE_MS;
+
+	c->deadline_ms = at < c->end_ms ? at : c->end_ms;
 }
 
 /* What epoll tells: a client, or NULL for the listening socket. */
@@ -94,7 +102,8 @@ static void accept_clients(struct ctlsock *s)
 			return;
 		}
 		c->fd = fd;
-		c->deadline_ms = now_ms() + CTLSOCK_IDLE_MS;
+		c->end_ms = now_ms() + CTLSOCK_TOTAL_MS;
+		not_idle(c);
 		s->n_clients++;
 	}
 	/* The rest waits in the backlog; without this epoll would report it all the time. */
@@ -138,7 +147,7 @@ static int write_some(struct client *c)
 	if (sent < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	c->out_at += (size_t)sent;
-	c->deadline_ms = now_ms() + CTLSOCK_IDLE_MS;
+	not_idle(c);
 	return c->out_at == c->out_len ? -EPIPE : 0; /* done: the daemon closes */
 }
 
@@ -179,7 +188,7 @@ static void serve(struct ctlsock *s, struct client *c, uint32_t events)
 	} else {
 		err = read_some(s, c);
 		if (!err && c->out) {
-			c->deadline_ms = now_ms() + CTLSOCK_IDLE_MS;
+			not_idle(c);
 			err = write_some(c);
 		}
 	}
@@ -256,6 +265,8 @@ void ctlsock_flush(struct ctlsock *s, unsigned int ms)
 	unsigned int i;
 	int n, k;
 
+	if (!s)
+		return;
 	set_accepting(s, false);
 	for (i = 0; i < CTLSOCK_CLIENTS; i++)
 		if (s->clients[i].fd >= 0 && !s->clients[i].out)

@@ -7,7 +7,8 @@
  * needs attention, so that the main loop knows one descriptor only. A client is
  *   reading   until its newline, at most CTL_LINE_MAX bytes
  *   writing   until the reply is gone, in pieces as the client takes them
- * and is closed after the reply, on any error, or when it was idle for CTLSOCK_IDLE_MS.
+ * and is closed after the reply, on any error, when it was idle for CTLSOCK_IDLE_MS, or
+ * CTLSOCK_TOTAL_MS after it came.
  * While all places are taken, new clients wait in the kernel's queue.
  */
 #ifndef XM_CTLSOCK_H
@@ -17,8 +18,9 @@
 
 #include "ctl.h"
 
-#define CTLSOCK_CLIENTS 16
-#define CTLSOCK_IDLE_MS 5000
+#define CTLSOCK_CLIENTS	 16
+#define CTLSOCK_IDLE_MS	 5000
+#define CTLSOCK_TOTAL_MS 30000
 
 struct ctlsock;
 struct json_object;
@@ -54,7 +56,7 @@ int ctlsock_timeout_ms(const struct ctlsock *s);
 /** ctlsock_dispatch() - do what can be done without waiting. Return: 0 or -errno. */
 int ctlsock_dispatch(struct ctlsock *s);
 
-/** ctlsock_flush() - before an exit: until every reply is gone, @ms at most */
+/** ctlsock_flush() - before an exit: until every reply is gone, @ms at most. NULL is fine. */
 void ctlsock_flush(struct ctlsock *s, unsigned int ms);
 
 /** ctlsock_close() - close all, remove socket and directory if they are ours. NULL is fine. */

@@ -3,10 +3,13 @@
  * The TC programs and their maps, as the daemon sees them: load, pin, read, change.
  *
  * Theory of operation. Maps are pinned in the configured directory and outlive the
- * daemon; a start (and a reload) loads programs anew around the pinned maps. Constants
- * of the programs are rodata of one load; what must agree between two loads while one
- * replaces the other is in the pinned xm_meta. Pins of another layout or size are not
- * reused: they are removed, with a new epoch, so that peers forget the labels.
+ * daemon. A start loads programs around the pinned maps; when those are of another layout
+ * or size, or not all there, new ones are pinned in their place, with a new epoch, so that
+ * peers forget the labels. A reload loads programs around the maps that we hold, pinned or
+ * not. Constants of the programs are rodata of one load; what must agree between two loads
+ * while one replaces the other is in xm_meta.
+ *
+ * Whoever uses a pin_dir holds a lock on it, so that two daemons never share one.
  *
  * The label and peer tables are mapped into memory. Programs write to them at any time:
  * userspace stores whole fields and never relies on two of them being of one moment.
@@ -33,28 +36,44 @@ enum datapath_prog {
 	DATAPATH_PROGS,
 };
 
+typedef void (*datapath_event_fn)(void *arg, const struct xm_event *ev);
+
 struct datapath {
 	struct xmasq_bpf *skel;
 	struct ring_buffer *ring;
-	struct xm_label *labels; /* mapped, label_mask + 1 entries */
+	datapath_event_fn event; /* called by datapath_poll() */
+	void *event_arg;
+	struct xm_label *labels; /* mapped, n_labels entries */
 	struct xm_peer *peers;	 /* mapped, n_peers entries */
 	size_t labels_len, peers_len;
 	uint32_t n_labels, n_peers;
 	struct xm_meta meta;
 	struct xm_clock clock; /* last sample */
 	uint32_t hz;
-	bool reused; /* maps of an earlier run were taken over */
+	bool reused;   /* maps of an earlier run were taken over */
+	bool made_dir; /* pin_dir was not there */
+	int lock_fd;   /* of pin_dir; -1 none */
+	int pin_err;   /* of the last datapath_repin() */
 	char pin_dir[CONFIG_PATH_MAX];
 };
 
-typedef void (*datapath_event_fn)(void *arg, const struct xm_event *ev);
+/**
+ * datapath_lock() - be the only one that uses @pin_dir, until datapath_close()
+ * @d: initialised here, to be given to datapath_open() next
+ * @make: make the directory; otherwise a missing one is fine, and not locked
+ *
+ * Return: 0 or -errno, with a log message; -EWOULDBLOCK when another daemon uses it.
+ */
+int datapath_lock(struct datapath *d, const char *pin_dir, bool make);
 
 /**
  * datapath_open() - load the programs, take over or make the maps, pin everything
+ * @d: locked
  * @node: our underlay addresses (network byte order), @n_node of them
  * @event: called by datapath_poll()
  *
- * Return: 0 or -errno, with a log message that says what to do.
+ * Return: 0; or -errno, with a log message that says what to do, and what was pinned before
+ * is still pinned, unless it was the pinning that failed.
  */
 int datapath_open(struct datapath *d, const struct config *c, const __be32 *node,
 		  unsigned int n_node, datapath_event_fn event, void *arg);
@@ -62,15 +81,23 @@ int datapath_open(struct datapath *d, const struct config *c, const __be32 *node
 /**
  * datapath_reload() - load the programs again with other constants around the same maps
  *
- * The new programs are not attached yet; on failure the old ones stay in @d.
+ * The new programs are not attached yet. datapath_event_fd() is another one afterwards.
+ *
+ * Return: 0; or -errno, with a log message, and the old programs stay in @d.
  */
 int datapath_reload(struct datapath *d, const struct config *c, const __be32 *node,
-		    unsigned int n_node, datapath_event_fn event, void *arg);
+		    unsigned int n_node);
+
+/** datapath_repin() - pin again what somebody removed; 0 or -errno, told in the log once */
+int datapath_repin(struct datapath *d);
 
 /** datapath_close() - let go; pins and attached programs stay */
 void datapath_close(struct datapath *d);
 
-/** datapath_unpin() - remove every pin of ours under @pin_dir, and the directory */
+/** datapath_pinned() - whether tables of an earlier run are there */
+bool datapath_pinned(const char *pin_dir);
+
+/** datapath_unpin() - remove every pin of ours under @pin_dir, and the directory if empty */
 int datapath_unpin(const char *pin_dir);
 
 /**
@@ -113,13 +140,18 @@ unsigned int datapath_peer_forget_labels(struct datapath *d, __be32 peer);
 typedef bool (*datapath_flow_fn)(void *arg, const struct xm_flow_key *key, const struct xm_flow *f);
 /** datapath_flows() - walk the flow table; the callback must not change it */
 int datapath_flows(const struct datapath *d, datapath_flow_fn fn, void *arg);
-/** datapath_flow_del() - remove a flow and free its label */
-int datapath_flow_del(struct datapath *d, const struct xm_flow_key *key, const struct xm_flow *f);
+/**
+ * datapath_flows_del_if() - remove the flows that @match, and free their labels
+ * @match: called once for each flow; must not change the table
+ * @n: how many were removed
+ *
+ * Uses the last sample of datapath_clock(). Return: 0, or -errno when some may be left.
+ */
+int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg, size_t *n);
 
 struct datapath_use {
 	uint64_t flows;
-	uint64_t active;   /* both leases hold and both nodes can restore */
-	uint64_t tcp_live; /* TCP flows that have been active and did not end */
+	uint64_t active; /* both leases hold and both nodes can restore */
 	uint64_t labels;
 };
 
@@ -134,14 +166,17 @@ int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *
 /** datapath_counters() - sums over all CPUs; @c has XM_R_MAX entries */
 int datapath_counters(const struct datapath *d, struct xm_counter *c);
 
-/** datapath_was_used() - whether packets took the fast path since the pinned tables were made;
- * true when there are none to tell */
+/**
+ * datapath_was_used() - whether packets took the fast path since the pinned tables were made
+ *
+ * True when there are none to tell.
+ */
 bool datapath_was_used(const char *pin_dir);
 
 /** datapath_pod_forget() - Ethernet header of a pod's interface that is gone */
 void datapath_pod_forget(struct datapath *d, uint32_t ifindex);
 
-/** datapath_bytes() - kernel memory of one table when full, an estimate from its geometry */
+/* Kernel memory of one table when full, an estimate from its geometry. */
 uint64_t datapath_flows_bytes(const struct datapath *d);
 uint64_t datapath_labels_bytes(const struct datapath *d);
 uint64_t datapath_peers_bytes(const struct datapath *d);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "datapath.h"
+#include "datapath_private.h"
 #include "hello.h"
 #include "log.h"
 #include "xmasq.skel.h"
@@ -70,7 +70,7 @@ void datapath_peer_want_report(struct datapath *d, unsigned int idx)
 }
 
 /* As label_free() in tc_prog/label.h: note the time, then clear the tag. */
-static void label_free(struct datapath *d, struct xm_label *e, uint64_t tag)
+static void label_free(struct datapath *d, struct xm_label *e, __u64 tag)
 {
 	STORE(e->freed_at, (uint32_t)d->clock.jiffies | 1);
 	__atomic_compare_exchange_n(&e->tag, &tag, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -141,7 +141,7 @@ out:
 	return err;
 }
 
-int datapath_flow_del(struct datapath *d, const struct xm_flow_key *key, const struct xm_flow *f)
+static int flow_del(struct datapath *d, const struct xm_flow_key *key, const struct xm_flow *f)
 {
 	struct xm_label *e;
 	uint64_t tag;
@@ -155,47 +155,80 @@ int datapath_flow_del(struct datapath *d, const struct xm_flow_key *key, const s
 	return 0;
 }
 
+struct doomed {
+	datapath_flow_fn match;
+	void *arg;
+	struct {
+		struct xm_flow_key key;
+		struct xm_flow f;
+	} * v;
+	size_t n, cap;
+	int err;
+};
+
+static bool doom(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
+{
+	struct doomed *w = arg;
+
+	if (!w->match(w->arg, key, f))
+		return true;
+	if (w->n == w->cap) {
+		size_t cap = w->cap ? w->cap * 2 : 256;
+		void *v = realloc(w->v, cap * sizeof(*w->v));
+
+		/* The walk goes on: @match may count. */
+		if (!v) {
+			w->err = -ENOMEM;
+			return true;
+		}
+		w->v = v;
+		w->cap = cap;
+	}
+	w->v[w->n].key = *key;
+	w->v[w->n++].f = *f;
+	return true;
+}
+
+/* In two steps: a walk over a hash that shrinks meanwhile misses entries. */
+int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg, size_t *n)
+{
+	struct doomed w = { .match = match, .arg = arg };
+	int err, err2;
+
+	err = datapath_flows(d, doom, &w);
+	err = err ?: w.err;
+	*n = 0;
+	for (size_t i = 0; i < w.n; i++) {
+		err2 = flow_del(d, &w.v[i].key, &w.v[i].f);
+		*n += !err2;
+		err = err ?: err2;
+	}
+	free(w.v);
+	return err;
+}
+
 struct recycle {
 	struct datapath *d;
 	uint32_t now;
 	uint32_t idle; /* jiffies */
 	struct datapath_use use;
-	struct {
-		struct xm_flow_key key;
-		struct xm_flow f;
-	} * dead;
-	size_t n_dead, max_dead;
 };
 
+/* Counts, and says whether the flow is over. */
 static bool recycle_flow(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
 {
 	struct recycle *r = arg;
 	uint32_t last = xm_before(f->out_until, f->in_until) ? f->in_until : f->out_until;
 
+	(void)key;
 	r->use.flows++;
 	if (f->stage == XM_STAGE_READY && !f->ended && xm_before(r->now, f->out_until) &&
 	    xm_before(r->now, f->in_until))
 		r->use.active++;
-	if (key->proto == IPPROTO_TCP && f->label && !f->ended)
-		r->use.tcp_live++;
 	/* A flow that nobody proves may still be used by its pod: pod_out tells. */
 	if (xm_before(last, f->pod_out))
 		last = f->pod_out;
-	if (!xm_before(last + r->idle, r->now))
-		return true;
-	if (r->n_dead == r->max_dead) {
-		size_t max = r->max_dead ? r->max_dead * 2 : 256;
-		void *p = realloc(r->dead, max * sizeof(*r->dead));
-
-		/* What does not fit is found again next time. */
-		if (!p)
-			return true;
-		r->dead = p;
-		r->max_dead = max;
-	}
-	r->dead[r->n_dead].key = *key;
-	r->dead[r->n_dead++].f = *f;
-	return true;
+	return xm_before(last + r->idle, r->now);
 }
 
 /* Labels whose flow is gone or has another label: two CPUs raced to allot, or somebody
@@ -230,6 +263,7 @@ static void recycle_labels(struct recycle *r)
 int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *use)
 {
 	struct recycle r = { .d = d };
+	size_t n;
 	int err;
 
 	err = datapath_clock(d);
@@ -237,15 +271,12 @@ int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *
 		return err;
 	r.now = (uint32_t)d->clock.jiffies;
 	r.idle = (uint32_t)((uint64_t)idle_ms * d->hz / 1000);
-	err = datapath_flows(d, recycle_flow, &r);
-	for (size_t i = 0; i < r.n_dead; i++)
-		datapath_flow_del(d, &r.dead[i].key, &r.dead[i].f);
-	free(r.dead);
+	/* What could not be removed is found again next time. */
+	err = datapath_flows_del_if(d, recycle_flow, &r, &n);
 	recycle_labels(&r);
-	r.use.flows -= r.n_dead;
-	if (use)
-		*use = r.use;
-	return err ?: (int)r.n_dead;
+	r.use.flows -= n;
+	*use = r.use;
+	return err ?: (int)n;
 }
 
 static int read_counters(int fd, struct xm_counter *c)
@@ -279,7 +310,7 @@ int datapath_counters(const struct datapath *d, struct xm_counter *c)
 bool datapath_was_used(const char *pin_dir)
 {
 	struct xm_counter c[XM_R_MAX] = {};
-	char path[CONFIG_PATH_MAX + 32];
+	char path[DATAPATH_PIN_MAX];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/xm_counters", pin_dir);

@@ -11,6 +11,11 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 
+int packet_mark(struct packet *p, uint32_t mark)
+{
+	return setsockopt(p->fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) ? -errno : 0;
+}
+
 int packet_open(struct packet *p, uint32_t mark)
 {
 	int ret;
@@ -23,12 +28,10 @@ int packet_open(struct packet *p, uint32_t mark)
 	 * PACKET_QDISC_BYPASS stays off: it also goes around the TC egress hook, where the
 	 * frame has to show its mark and lose it.
 	 */
-	if (setsockopt(p->fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark))) {
-		ret = -errno;
+	ret = packet_mark(p, mark);
+	if (ret)
 		packet_close(p);
-		return ret;
-	}
-	return 0;
+	return ret;
 }
 
 void packet_close(struct packet *p)

@@ -27,6 +27,9 @@ struct packet {
  */
 int packet_open(struct packet *p, uint32_t mark);
 
+/** packet_mark() - another secret mark from now on: the socket may be opened before it is known */
+int packet_mark(struct packet *p, uint32_t mark);
+
 /** packet_close() - also after a failed packet_open(), and more than once */
 void packet_close(struct packet *p);
 

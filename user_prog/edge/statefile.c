@@ -92,8 +92,15 @@ int statefile_write(const char *dir, const char *name, const char *text)
 		err = join(tmp, sizeof(tmp), dir, name, ".tmp");
 	if (err)
 		return err;
-	if (!*text)
-		return unlink(path) && errno != ENOENT ? -errno : 0;
+	if (!*text) {
+		if (!unlink(path))
+			return 0;
+		err = -errno;
+		/* A read-only filesystem refuses before it looks whether the file is there. */
+		return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT
+			       ? 0
+			       : err;
+	}
 	if (mkdir(dir, 0755) && errno != EEXIST)
 		return -errno;
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

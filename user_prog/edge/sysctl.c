@@ -28,6 +28,7 @@ static const char *const kinds[] = { [KIND_SET] = "set", [KIND_PORT] = "port" };
 struct entry {
 	enum kind kind;
 	bool recorded; /* we changed it; otherwise it was right already */
+	bool earlier;  /* read from the record: by an earlier run */
 	char name[SYSCTL_NAME_MAX];
 	char word[WORD_MAX]; /* our value, or our port */
 	char before[SYSCTL_VALUE_MAX];
@@ -208,7 +209,7 @@ static void load_line(struct sysctl *s, char *line)
 			e = add(s, KIND_PORT, name, word, copy);
 	}
 	if (e)
-		e->recorded = true;
+		e->recorded = e->earlier = true;
 	else
 		log_warn("%s/%s: a line that starts with \"%s\" was ignored", s->state_dir,
 			 STATE_NAME, kind);
@@ -365,6 +366,20 @@ int sysctl_restore(struct sysctl *s, const char *name)
 	}
 	err = save(s);
 	return ret ? ret : err;
+}
+
+bool sysctl_recorded(const struct sysctl *s, const char *name, bool *earlier)
+{
+	unsigned int i;
+
+	*earlier = false;
+	for (i = 0; i < s->n; i++) {
+		if (!s->v[i]->recorded || strcmp(s->v[i]->name, name) != 0)
+			continue;
+		*earlier = s->v[i]->earlier;
+		return true;
+	}
+	return false;
 }
 
 bool sysctl_view(const struct sysctl *s, unsigned int i, struct sysctl_view *out)

@@ -67,6 +67,12 @@ int sysctl_manage_port(struct sysctl *s, const char *name, uint16_t port);
 int sysctl_restore(struct sysctl *s, const char *name);
 
 /**
+ * sysctl_recorded() - whether we set @name, so that sysctl_restore() would put it back
+ * @earlier: the record was there when it was read by sysctl_open(): an earlier run set it
+ */
+bool sysctl_recorded(const struct sysctl *s, const char *name, bool *earlier);
+
+/**
  * struct sysctl_view - for the status
  * @name: valid as long as the handle
  * @before: value found before the first change

@@ -213,8 +213,12 @@ static int same_prog(int prog_fd, uint32_t id)
 
 int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, struct tc_error *err)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = t->handle,
-			    .priority = t->priority);
+	struct bpf_tc_opts opts = {
+		.sz = sizeof(opts),
+		.prog_fd = prog_fd,
+		.handle = t->handle,
+		.priority = t->priority,
+	};
 	struct bpf_tc_hook hook;
 	struct place p;
 	int ret;
@@ -247,7 +251,11 @@ int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, stru
 
 static int remove_filter(uint32_t ifindex, enum tc_dir dir, uint32_t priority, uint32_t handle)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority);
+	struct bpf_tc_opts opts = {
+		.sz = sizeof(opts),
+		.handle = handle,
+		.priority = priority,
+	};
 	struct bpf_tc_hook hook;
 	int err;
 
@@ -286,6 +294,8 @@ int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id)
 
 struct cleanup {
 	struct tc *t;
+	bool (*keep)(uint32_t ifindex, void *arg); /* NULL: none */
+	void *arg;
 	struct nl_tc found[16];
 	unsigned int n;
 	int removed;
@@ -296,6 +306,9 @@ static int on_ours(const struct nl_tc *f, void *arg)
 {
 	struct cleanup *c = arg;
 
+	if (c->keep && f->prio == c->t->priority && f->handle == c->t->handle &&
+	    c->keep(f->ifindex, c->arg))
+		return 0;
 	/* libbpf cannot name a chain; we never use one. */
 	if (!f->chain && c->n < XM_ARRAY_SIZE(c->found) && tc_look_ours(f))
 		c->found[c->n++] = *f;
@@ -328,12 +341,17 @@ static int clean_link(uint32_t ifindex, void *arg)
 	return 0;
 }
 
-int tc_cleanup(struct tc *t)
+int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, void *arg), void *arg)
 {
-	struct cleanup c = { .t = t };
+	struct cleanup c = { .t = t, .keep = keep, .arg = arg };
 	int err = tc_look_links(clean_link, &c);
 
 	if (err)
 		return err;
 	return c.err ? c.err : c.removed;
+}
+
+int tc_cleanup(struct tc *t)
+{
+	return tc_cleanup_except(t, NULL, NULL);
 }

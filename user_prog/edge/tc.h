@@ -13,6 +13,7 @@
 #ifndef XM_TC_H
 #define XM_TC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -95,5 +96,11 @@ void tc_forget_netns(struct tc *t, uint64_t inode);
  * Return: number of filters removed, or the first -errno (the rest is still tried).
  */
 int tc_cleanup(struct tc *t);
+
+/**
+ * tc_cleanup_except() - the same, but for filters at our priority and handle of interfaces
+ * that @keep says true to
+ */
+int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, void *arg), void *arg);
 
 #endif

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctnl.h"
 #include "daemon.h"
@@ -20,6 +21,17 @@ static void set_reason(struct daemon *d, bool ok, const char *text)
 {
 	d->tcp_ok = ok;
 	snprintf(d->tcp_reason, sizeof(d->tcp_reason), "%s", text);
+}
+
+/* A sysctl is recorded before it is set; whichever of the two failed has to be named. */
+static void cannot_set(const struct daemon *d, const char *name, int err, char *buf, size_t len)
+{
+	if (access(d->cfg.state_dir, W_OK))
+		snprintf(buf, len,
+			 "cannot set %s: what it was cannot be recorded in state_dir %s: %s", name,
+			 d->cfg.state_dir, strerror(-err));
+	else
+		snprintf(buf, len, "cannot set %s: %s", name, strerror(-err));
 }
 
 /* Decides whether TCP may be accelerated, and makes it so where the configuration consents. */
@@ -51,8 +63,7 @@ static void decide(struct daemon *d)
 	if (err) {
 		char text[sizeof(d->tcp_reason)];
 
-		snprintf(text, sizeof(text), "cannot set " SYSCTL_TCP_BE_LIBERAL ": %s",
-			 strerror(-err));
+		cannot_set(d, SYSCTL_TCP_BE_LIBERAL, err, text, sizeof(text));
 		set_reason(d, false, text);
 		return;
 	}
@@ -74,6 +85,7 @@ int conntrack_open(struct daemon *d)
 
 int conntrack_start(struct daemon *d)
 {
+	char text[sizeof(d->tcp_reason)];
 	int err;
 
 	err = conntrack_open(d);
@@ -83,10 +95,12 @@ int conntrack_start(struct daemon *d)
 		err = sysctl_manage_port(d->sysctl, SYSCTL_RESERVED_PORTS, d->cfg.masquerade_port);
 	else
 		err = sysctl_restore(d->sysctl, SYSCTL_RESERVED_PORTS);
-	if (err)
+	if (err) {
+		cannot_set(d, SYSCTL_RESERVED_PORTS, err, text, sizeof(text));
 		log_warn(
-			"cannot keep host sockets off port %u: %s: %s; make sure that nothing uses it",
-			d->cfg.masquerade_port, SYSCTL_RESERVED_PORTS, strerror(-err));
+			"port %u is not kept from host sockets: %s; make sure that nothing uses it",
+			d->cfg.masquerade_port, text);
+	}
 	decide(d);
 	if (!d->tcp_ok)
 		log_warn("TCP stays on the overlay: %s", d->tcp_reason);
@@ -126,24 +140,44 @@ static int count_forwarded(const struct nl_ct *ct, void *arg)
 	return 0;
 }
 
-int conntrack_restore(struct daemon *d, bool was_used)
+/* Whether conntrack would cut connections without be_liberal; says so. */
+static bool still_needed(struct daemon *d)
 {
 	struct open_conns o = { .inv = &d->inv };
+	char value[SYSCTL_VALUE_MAX];
+	int n;
+
+	/* Went with its module, and conntrack's memory with it. */
+	if (sysctl_read(SYSCTL_TCP_BE_LIBERAL, value, sizeof(value)) == -ENOENT)
+		return false;
+	n = ctnl_dump(count_forwarded, &o);
+	if (n < 0) {
+		log_warn(
+			"cannot list the connections that conntrack knows: %s; " SYSCTL_TCP_BE_LIBERAL
+			" stays as xmasqd set it, in case some of them need it; run xmasqd --cleanup again when pods' TCP connections are closed, or with --force",
+			strerror(-n));
+		return true;
+	}
+	if (o.n)
+		log_warn(
+			"%u forwarded TCP connections are open: " SYSCTL_TCP_BE_LIBERAL
+			" stays as xmasqd set it, so that conntrack does not cut them; run xmasqd --cleanup again when they are closed, or with --force",
+			o.n);
+	return o.n;
+}
+
+int conntrack_restore(struct daemon *d, bool was_used)
+{
+	bool earlier;
 	int err, err2;
 
 	err = conntrack_open(d);
 	if (err)
 		return err;
 	err = sysctl_restore(d->sysctl, SYSCTL_RESERVED_PORTS);
-	if (was_used && !d->force)
-		ctnl_dump(count_forwarded, &o);
-	if (o.n) {
-		log_warn(
-			"%u forwarded TCP connections are open: " SYSCTL_TCP_BE_LIBERAL
-			" stays as xmasqd set it, so that conntrack does not cut them; run xmasqd --cleanup again when they are closed, or with --force",
-			o.n);
+	if (!d->force && sysctl_recorded(d->sysctl, SYSCTL_TCP_BE_LIBERAL, &earlier) &&
+	    (was_used || earlier) && still_needed(d))
 		return err ?: 1;
-	}
 	err2 = sysctl_restore(d->sysctl, NULL);
 	return err ?: err2;
 }

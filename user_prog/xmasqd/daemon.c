@@ -2,15 +2,11 @@
 /* Start, loop and end of the daemon. See daemon.h for the picture. */
 #include "daemon.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,39 +32,13 @@ uint64_t daemon_now_ms(void)
 static void on_rtnl(enum rtnl_event ev, uint32_t ifindex, void *arg)
 {
 	struct daemon *d = arg;
-	uint32_t id, want, insns;
 
-	d->dirty = true;
-	if (ev == RTNL_CHANGED)
-		return;
-	/* Filters may be gone, or replaced by somebody: what is not ours any more is
-	 * forgotten here and attached again by the next sync. */
-	for (size_t i = 0; i < d->n_att;) {
-		struct attachment *a = &d->att[i];
-		bool nic = a->key.role == RECONCILE_NIC, lost = false;
-
-		if (ev == RTNL_TC_LOST && a->key.ifindex != ifindex) {
-			i++;
-			continue;
-		}
-		for (int dir = TC_INGRESS; dir <= TC_EGRESS && !lost; dir++) {
-			enum datapath_prog p = nic ? (dir == TC_EGRESS ? DATAPATH_NIC_EGRESS
-								       : DATAPATH_NIC_INGRESS)
-						   : (dir == TC_EGRESS ? DATAPATH_POD_INGRESS
-								       : DATAPATH_POD_EGRESS);
-
-			if (datapath_prog_info(&d->dp, p, &want, &insns))
-				continue;
-			lost = tc_query(d->tc, a->key.ifindex, dir, &id) || id != want;
-		}
-		if (lost) {
-			log_warn("programs of %s were removed by somebody: attaching them again",
-				 a->name);
-			*a = d->att[--d->n_att];
-		} else {
-			i++;
-		}
-	}
+	/* That a filter went is no reason to reconcile, unless it was one of ours: other agents
+	 * change theirs all the time. */
+	if (ev != RTNL_TC_LOST)
+		d->dirty = true;
+	if (ev != RTNL_CHANGED)
+		attach_lost(d, ifindex);
 }
 
 static void on_signal(struct daemon *d)
@@ -85,6 +55,14 @@ static void on_signal(struct daemon *d)
 
 /* ---- start ---- */
 
+/* For steps that say nothing themselves. */
+static int said(int err, const char *what)
+{
+	if (err)
+		log_error("cannot start: %s: %s", what, strerror(-err));
+	return err;
+}
+
 static int watch(struct daemon *d, int fd)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
@@ -96,6 +74,8 @@ static int open_signals(struct daemon *d)
 {
 	sigset_t set;
 
+	/* Whoever reads our log may go away. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGTERM);
@@ -129,7 +109,9 @@ static int open_rtnl(struct daemon *d)
 	err = rtnl_open(&d->rtnl, &d->inv, &opts);
 	if (err)
 		log_error("cannot listen to netlink: %s%s", strerror(-err),
-			  err == -EPERM ? " (CAP_NET_ADMIN and CAP_NET_BROADCAST are needed)" : "");
+			  err == -EPERM || err == -EACCES
+				  ? " (CAP_NET_ADMIN and CAP_NET_BROADCAST are needed)"
+				  : "");
 	return err;
 }
 
@@ -138,7 +120,7 @@ static int open_datapath(struct daemon *d)
 {
 	int err;
 
-	err = reconcile_desired(&d->inv, &d->cfg, &d->want);
+	err = said(reconcile_desired(&d->inv, &d->cfg, &d->want), "list interfaces");
 	if (err)
 		return err;
 	attach_nodes(d);
@@ -152,62 +134,104 @@ static int open_datapath(struct daemon *d)
 	return datapath_open(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
 }
 
-static int open_ctl(struct daemon *d)
+static int open_ctl(struct daemon *d, bool cleanup_only)
 {
 	int err;
 
 	err = ctlsock_open(&d->ctl, d->cfg.control_socket, requests_handle, d);
 	if (err == -EADDRINUSE)
-		log_error("another xmasqd is running: it answers on %s", d->cfg.control_socket);
+		log_error("another xmasqd is running: it answers on %s; %s", d->cfg.control_socket,
+			  cleanup_only ? "use \"xmasqctl cleanup\"" : "stop it first");
 	else if (err)
 		log_error("cannot open the control socket %s: %s", d->cfg.control_socket,
 			  strerror(-err));
 	return err;
 }
 
+static int watch_all(struct daemon *d)
+{
+	int err;
+
+	err = watch(d, d->signal_fd);
+	err = err ?: watch(d, ctlsock_fd(d->ctl));
+	err = err ?: watch(d, rtnl_fd(d->rtnl));
+	return err ?: watch(d, datapath_event_fd(&d->dp));
+}
+
+/* What can refuse comes before what changes anything. */
 static int start(struct daemon *d)
 {
 	int err;
 
 	d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (d->epoll_fd < 0)
-		return -errno;
-	err = open_signals(d);
-	/* The control socket first: it is what tells that another daemon runs. */
-	err = err ?: open_ctl(d);
+	err = said(d->epoll_fd < 0 ? -errno : 0, "make an epoll instance");
+	err = err ?: said(open_signals(d), "receive signals");
+	/* The control socket and the lock first: they tell that another daemon runs. */
+	err = err ?: open_ctl(d, false);
+	err = err ?: datapath_lock(&d->dp, d->cfg.pin_dir, true);
+	err = err ?: peers_open(d);
 	err = err ?: open_tc(d);
 	err = err ?: open_rtnl(d);
-	err = err ?: open_datapath(d);
+	err = err ?: conntrack_open(d);
 	if (err)
 		return err;
 	d->names = netns_names_new();
-	if (!d->names)
-		return -ENOMEM;
-	err = conntrack_start(d);
-	err = err ?: peers_start(d);
-	err = err ?: watch(d, d->signal_fd);
-	err = err ?: watch(d, ctlsock_fd(d->ctl));
-	err = err ?: watch(d, rtnl_fd(d->rtnl));
-	err = err ?: watch(d, datapath_event_fd(&d->dp));
+	err = said(d->names ? 0 : -ENOMEM, "list namespaces");
+	err = err ?: open_datapath(d);
+	err = err ?: said(watch_all(d), "wait for events");
+	/* Before the peers: those of an earlier run go on with TCP only if it is allowed. */
+	err = err ?: conntrack_start(d);
+	err = err ?: said(peers_start(d), "make the table of peers");
 	if (err)
 		return err;
 	/* A port taken by another agent on one interface must not keep the rest down. */
 	if (attach_sync(d))
 		log_warn("some interfaces could not be attached; their pods stay on the overlay");
+	attach_sweep(d);
+	peers_want_reports(d);
 	return 0;
+}
+
+/* A start that failed leaves the node as it was, as far as it was us who changed it. */
+static void undo(struct daemon *d)
+{
+	if (d->dp.lock_fd < 0)
+		return;
+	if (d->dp.skel && !d->dp.reused) {
+		attach_remove_all(d);
+		datapath_unpin(d->cfg.pin_dir);
+		conntrack_restore(d, false);
+	} else if (d->dp.skel || datapath_pinned(d->cfg.pin_dir)) {
+		log_warn(
+			"what an earlier run left stays: tables under %s, and programs on interfaces; xmasqd --cleanup removes them",
+			d->cfg.pin_dir);
+	} else if (d->dp.made_dir) {
+		datapath_unpin(d->cfg.pin_dir);
+	}
 }
 
 /* ---- reload ---- */
 
 /* Programs with new constants, around the same tables. */
-static int reload_programs(struct daemon *d)
+static void reload_programs(struct daemon *d)
 {
-	int err;
+	int err, err2;
 
 	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, datapath_event_fd(&d->dp), NULL);
-	err = datapath_reload(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
-	err = watch(d, datapath_event_fd(&d->dp)) ?: err;
-	return err ?: attach_replace(d);
+	err = datapath_reload(&d->dp, &d->cfg, d->nodes, d->n_nodes);
+	err2 = watch(d, datapath_event_fd(&d->dp));
+	if (!err)
+		attach_replace(d);
+	d->stale = err || err2;
+	if (!d->stale) {
+		if (d->stale_retry_ms)
+			log_info("the programs know the new underlay addresses now");
+		return;
+	}
+	d->stale_retry_ms = daemon_now_ms() + DAEMON_RELOAD_MS;
+	log_error(
+		"cannot load programs for the new underlay addresses: %s; the old ones stay attached; trying again in %u s",
+		strerror(-(err ?: err2)), DAEMON_RELOAD_MS / 1000);
 }
 
 static void reload(struct daemon *d)
@@ -229,14 +253,12 @@ static void reload(struct daemon *d)
 			d->config_path, key);
 		goto out;
 	}
+	c.cleanup_on_exit |= d->cleanup_on_exit;
 	d->cfg = c;
 	log_init(c.log_level, c.log_format);
-	if (reconcile_desired(&d->inv, &d->cfg, &d->want) == 0)
-		attach_nodes(d);
-	if (reload_programs(d))
-		log_error("the programs could not be replaced; the old ones stay attached");
 	conntrack_start(d);
 	peers_apply_all(d);
+	/* No key that the programs have as a constant changes here. */
 	d->dirty = true;
 	log_info("configuration read again from %s", d->config_path);
 out:
@@ -254,11 +276,13 @@ static void sync_now(struct daemon *d)
 {
 	d->dirty = false;
 	attach_sync(d);
-	if (!attach_nodes(d))
-		return;
-	log_info("underlay addresses changed");
-	if (reload_programs(d))
-		log_error("the programs could not be replaced; the old ones stay attached");
+	if (attach_nodes(d)) {
+		log_info("underlay addresses changed");
+		d->stale = true;
+		d->stale_retry_ms = 0;
+	}
+	if (d->stale && daemon_now_ms() >= d->stale_retry_ms)
+		reload_programs(d);
 }
 
 static void periodic(struct daemon *d)
@@ -270,6 +294,9 @@ static void periodic(struct daemon *d)
 		log_ratelimited(CONFIG_LOG_WARN, 1, "cannot recycle flows: %s", strerror(-err));
 	if (conntrack_check(d))
 		peers_apply_all(d);
+	datapath_repin(&d->dp);
+	/* Replacing a filter causes no event that we would know as a loss. */
+	attach_lost(d, 0);
 	/* Retries a dump that failed, and attachments that did. */
 	rtnl_dispatch(d->rtnl, on_rtnl, d);
 	d->dirty = true;
@@ -315,8 +342,12 @@ static int loop(struct daemon *d)
 			wait = min_u64(wait, (uint64_t)t);
 
 		n = epoll_wait(d->epoll_fd, ev, 8, (int)wait);
-		if (n < 0 && errno != EINTR)
-			return -errno;
+		if (n < 0 && errno != EINTR) {
+			int err = -errno;
+
+			log_error("ending: cannot wait for events: %s", strerror(-err));
+			return err;
+		}
 		for (int i = 0; i < n; i++) {
 			int fd = ev[i].data.fd;
 
@@ -348,8 +379,11 @@ int daemon_cleanup(struct daemon *d)
 	err = err ?: err2;
 	err2 = conntrack_restore(d, was_used);
 	err = err ?: err2;
-	if (!err)
+	if (err < 0)
+		log_error("cleanup is incomplete: %s; repeat xmasqd --cleanup", strerror(-err));
+	else if (!err)
 		log_info("programs, pins and sysctls removed");
+	d->cleanup_err = err;
 	return err;
 }
 
@@ -374,38 +408,52 @@ static void stop(struct daemon *d)
 		close(d->epoll_fd);
 }
 
-int daemon_run(struct daemon *d, bool cleanup_only)
+static int cleanup_only(struct daemon *d)
+{
+	int err;
+
+	signal(SIGPIPE, SIG_IGN);
+	/* A running daemon would put everything back at once. */
+	err = open_ctl(d, true);
+	err = err ?: datapath_lock(&d->dp, d->cfg.pin_dir, false);
+	err = err ?: open_tc(d);
+	/* Tells the node's own connections from its pods'. */
+	err = err ?: open_rtnl(d);
+	err = err ?: conntrack_open(d);
+	return err ?: daemon_cleanup(d);
+}
+
+int daemon_run(struct daemon *d, bool cleanup)
 {
 	int err;
 
 	d->epoll_fd = -1;
 	d->signal_fd = -1;
 	d->packet.fd = -1;
+	d->dp.lock_fd = -1;
 	d->started_ms = daemon_now_ms();
 	libbpf_set_print(log_libbpf);
-	if (cleanup_only) {
-		/* A running daemon would put everything back at once. */
-		err = open_ctl(d);
-		err = err ?: open_tc(d);
-		/* Tells the node's own connections from its pods'. */
-		err = err ?: open_rtnl(d);
-		err = err ?: conntrack_open(d);
-		if (!err)
-			err = daemon_cleanup(d);
+	if (cleanup) {
+		err = cleanup_only(d);
 		stop(d);
 		return err;
 	}
 	err = start(d);
-	if (!err) {
-		log_info("running: mode veth, masquerade port %u, lease %u ms",
-			 d->cfg.masquerade_port, d->cfg.lease_ms);
-		sdnotify_ready();
-		err = loop(d);
+	if (err) {
+		undo(d);
+		stop(d);
+		return err;
 	}
+	log_info("running: mode veth, masquerade port %u, lease %u ms", d->cfg.masquerade_port,
+		 d->cfg.lease_ms);
+	sdnotify_ready();
+	err = loop(d);
 	sdnotify_stopping();
-	if (!err && d->cfg.cleanup_on_exit && !d->cleanup)
+	if (d->cleanup)
+		err = err ?: d->cleanup_err;
+	else if (!err && d->cfg.cleanup_on_exit)
 		err = daemon_cleanup(d);
-	else if (!err && !d->cleanup)
+	else
 		log_info("stopped; programs and tables stay, xmasqd --cleanup removes them");
 	stop(d);
 	return err;

@@ -32,6 +32,8 @@
 /* How long a flow's leases must be over before its entry is given up. */
 #define DAEMON_FLOW_IDLE_MS 15000
 #define DAEMON_RECYCLE_MS   5000
+/* Between two attempts to load programs that the kernel refused. */
+#define DAEMON_RELOAD_MS 30000
 
 /* An attached interface: what reconcile compares, and what "pods" shows. */
 struct attachment {
@@ -40,14 +42,24 @@ struct attachment {
 	uint64_t attach_us; /* from the netlink event to attached */
 };
 
+/* An interface that should be attached and cannot be. */
+struct attach_failure {
+	uint32_t ifindex;
+	struct tc_error why;
+};
+
 struct daemon {
 	struct config cfg;
 	const char *config_path;
+	bool cleanup_on_exit; /* asked for on the command line: no reload takes it back */
 	uint64_t started_ms;
 
 	struct datapath dp;
 	__be32 nodes[XM_NODES_MAX]; /* underlay addresses that the programs know */
 	unsigned int n_nodes;
+	char nodes_unused[128]; /* underlay addresses that found no room there */
+	bool stale;		/* the programs know other addresses than these */
+	uint64_t stale_retry_ms;
 	struct datapath_use use; /* of the last recycler run */
 
 	struct rtnl *rtnl;
@@ -55,16 +67,19 @@ struct daemon {
 	struct reconcile_set want;
 	struct attachment *att;
 	size_t n_att, cap_att;
+	struct attach_failure *fail;
+	size_t n_fail, cap_fail;
 	struct tc *tc;
 	struct netns_names *names;
 	bool dirty; /* inventory changed: reconcile before waiting again */
 
+	struct hello_config hello_cfg; /* until peers_start() */
 	struct hello hello;
 	struct packet packet;
 
 	struct sysctl *sysctl;
 	bool tcp_ok;
-	char tcp_reason[160];
+	char tcp_reason[384];
 
 	struct ctlsock *ctl;
 	int epoll_fd;
@@ -73,27 +88,52 @@ struct daemon {
 	bool stop;
 	bool cleanup; /* on the way out */
 	bool force;   /* clean up even what open connections need */
+	int cleanup_err;
 };
 
 uint64_t daemon_now_ms(void);
 uint64_t daemon_now_us(void);
 
 /* daemon.c */
-/** daemon_cleanup() - remove programs, pins and sysctls; Return: as conntrack_restore() */
+/**
+ * daemon_cleanup() - remove programs, pins and sysctls
+ *
+ * Return: as conntrack_restore(); after an error, which is logged, it can be repeated.
+ */
 int daemon_cleanup(struct daemon *d);
-int daemon_run(struct daemon *d, bool cleanup_only);
+/** daemon_run() - until a signal, or only clean up; Return: as daemon_cleanup(), logged */
+int daemon_run(struct daemon *d, bool cleanup);
 
 /* attach.c */
+/** attach_sync() - detach and attach until what is there is what should be */
 int attach_sync(struct daemon *d);
+/** attach_sweep() - after the first attach_sync(): remove what earlier runs left elsewhere */
+void attach_sweep(struct daemon *d);
+/** attach_lost() - forget attachments to @ifindex (0: any) that somebody undid; d->dirty if so */
+void attach_lost(struct daemon *d, uint32_t ifindex);
+/** attach_find() - NULL when nothing is attached there */
+struct attachment *attach_find(const struct daemon *d, uint32_t ifindex);
+/** attach_why_not() - why attaching failed there, NULL when it did not */
+const char *attach_why_not(const struct daemon *d, uint32_t ifindex);
 /** attach_nodes() - our underlay addresses by the inventory; true when they changed */
 bool attach_nodes(struct daemon *d);
-/** attach_replace() - all attached programs by those of the present load */
-int attach_replace(struct daemon *d);
+/**
+ * attach_replace() - all attached programs by those of the present load
+ *
+ * What cannot be replaced is detached; the next attach_sync() tries again.
+ */
+void attach_replace(struct daemon *d);
 int attach_remove_all(struct daemon *d);
 void attach_free(struct daemon *d);
 
 /* peers.c */
+/** peers_read_key() - psk_file into d->hello_cfg; 0 or -errno, logged */
+int peers_read_key(struct daemon *d);
+/** peers_open() - key and packet socket: what may fail before anything is changed; logged */
+int peers_open(struct daemon *d);
 int peers_start(struct daemon *d);
+/** peers_want_reports() - from programs that are attached: how to reach the peers taken over */
+void peers_want_reports(struct daemon *d);
 void peers_stop(struct daemon *d);
 void peers_event(void *arg, const struct xm_event *ev);
 /** peers_tick() - Return: milliseconds until the next call, UINT64_MAX for never */
@@ -113,7 +153,8 @@ bool conntrack_check(struct daemon *d);
  * @was_used: packets have taken the fast path since the tables were made
  *
  * be_liberal stays while forwarded TCP connections are open that conntrack may have lost
- * track of, unless d->force. Return: 0, 1 when it stayed, or -errno.
+ * track of, unless d->force. Tables can be newer than the sysctl; when an earlier run set
+ * it, that counts as use. Return: 0, 1 when it stayed, or -errno.
  */
 int conntrack_restore(struct daemon *d, bool was_used);
 

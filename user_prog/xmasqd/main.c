@@ -52,13 +52,25 @@ static void usage(FILE *f)
 	      f);
 }
 
+/* What the configuration's syntax does not tell. */
+static bool config_fits(struct daemon *d)
+{
+	if (d->cfg.mode == CONFIG_MODE_RPEER || d->cfg.mode == CONFIG_MODE_NETKIT) {
+		log_error("%s: mode %s is not in this build; use \"auto\" or \"veth\"",
+			  d->config_path, config_mode_name(d->cfg.mode));
+		return false;
+	}
+	/* Others cannot read it, and it would look wrong to them. */
+	return geteuid() || !peers_read_key(d);
+}
+
 /* One daemon in one process: too large for the stack. */
 static struct daemon daemon_state;
 
 int main(int argc, char **argv)
 {
 	struct daemon *d = &daemon_state;
-	bool check = false, cleanup = false, on_exit = false;
+	bool check = false, cleanup = false;
 	struct config_error why;
 	int c, err;
 
@@ -75,7 +87,7 @@ int main(int argc, char **argv)
 			cleanup = true;
 			break;
 		case OPT_CLEANUP_ON_EXIT:
-			on_exit = true;
+			d->cleanup_on_exit = true;
 			break;
 		case OPT_FORCE:
 			d->force = true;
@@ -101,22 +113,20 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (check) {
+		if (!config_fits(d))
+			return 1;
 		printf("%s: ok\n", d->config_path);
 		return 0;
 	}
-	if (on_exit)
-		d->cfg.cleanup_on_exit = true;
+	d->cfg.cleanup_on_exit |= d->cleanup_on_exit;
 	log_init(d->cfg.log_level, d->cfg.log_format);
 	if (geteuid()) {
 		log_error(
 			"xmasqd must run as root: it loads BPF programs and attaches them to interfaces");
 		return 1;
 	}
-	if (d->cfg.mode == CONFIG_MODE_RPEER || d->cfg.mode == CONFIG_MODE_NETKIT) {
-		log_error("mode %s is not in this build; use \"auto\" or \"veth\"",
-			  config_mode_name(d->cfg.mode));
+	if (!cleanup && !config_fits(d))
 		return 1;
-	}
 	err = daemon_run(d, cleanup);
 	return err < 0 ? 1 : 0;
 }

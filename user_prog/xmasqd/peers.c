@@ -16,6 +16,15 @@ static const char *addr_str(char *buf, __be32 addr)
 	return inet_ntop(AF_INET, &addr, buf, INET_ADDRSTRLEN);
 }
 
+static void log_state(const struct hello_peer *p)
+{
+	char buf[INET_ADDRSTRLEN];
+
+	log_info("peer %s is %s%s%s", addr_str(buf, p->addr), hello_state_name(p->state),
+		 p->state == HELLO_UP ? "" : ": ",
+		 p->state == HELLO_UP ? "" : hello_state_text(p->state));
+}
+
 static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *frame, size_t len)
 {
 	struct daemon *d = arg;
@@ -64,50 +73,68 @@ static void adopt(struct daemon *d)
 					(x->up_until[k] - d->dp.clock.jiffies) * 1000 / d->dp.hz;
 		if (hello_adopt(&d->hello, i, &was, daemon_now_ms()))
 			continue;
-		if (!x->used)
-			continue;
-		datapath_peer_want_report(&d->dp, i);
-		n++;
+		n += x->used;
 	}
 	if (n)
 		log_info("%u peers of an earlier run taken over", n);
 }
 
-int peers_start(struct daemon *d)
+int peers_read_key(struct daemon *d)
 {
-	struct hello_config hc = {
-		.masq_port = d->cfg.masquerade_port,
-		.lease_ms = d->cfg.lease_ms,
-		.epoch = d->dp.meta.epoch,
-	};
 	char why[PSK_ERR];
 	int err;
 
-	if (d->cfg.psk_file[0]) {
-		err = psk_read(d->cfg.psk_file, hc.key, &hc.key_len, why);
-		if (err) {
-			log_error("psk_file %s: %s", d->cfg.psk_file, why);
-			return err;
-		}
-	}
-	err = packet_open(&d->packet, d->dp.meta.mark);
-	if (err) {
+	if (!d->cfg.psk_file[0])
+		return 0;
+	err = psk_read(d->cfg.psk_file, d->hello_cfg.key, &d->hello_cfg.key_len, why);
+	if (err)
+		log_error("psk_file %s: %s", d->cfg.psk_file, why);
+	return err;
+}
+
+int peers_open(struct daemon *d)
+{
+	int err;
+
+	err = peers_read_key(d);
+	if (err)
+		return err;
+	/* Its mark comes with the tables; setting any needs the same capability. */
+	err = packet_open(&d->packet, 0);
+	if (err)
 		log_error(
 			"cannot open a packet socket: %s (CAP_NET_RAW and CAP_NET_ADMIN are needed)",
 			strerror(-err));
-		goto out;
-	}
-	err = hello_init(&d->hello, &hc, d->cfg.peers, send_frame, apply, rng_u64, d);
-	if (err)
-		goto out;
-	adopt(d);
-out:
-	explicit_bzero(&hc, sizeof(hc));
 	return err;
+}
+
+int peers_start(struct daemon *d)
+{
+	int err;
+
+	d->hello_cfg.masq_port = d->cfg.masquerade_port;
+	d->hello_cfg.lease_ms = d->cfg.lease_ms;
+	d->hello_cfg.epoch = d->dp.meta.epoch;
+	err = packet_mark(&d->packet, d->dp.meta.mark);
+	err = err
+		      ?: hello_init(&d->hello, &d->hello_cfg, d->cfg.peers, send_frame, apply,
+				    rng_u64, d);
+	explicit_bzero(&d->hello_cfg, sizeof(d->hello_cfg));
+	if (!err)
+		adopt(d);
+	return err;
+}
+
+void peers_want_reports(struct daemon *d)
+{
+	for (unsigned int i = 0; i < d->hello.max_peers; i++)
+		if (d->hello.peers[i].used && !d->hello.peers[i].ifindex)
+			datapath_peer_want_report(&d->dp, i);
 }
 
 void peers_stop(struct daemon *d)
 {
+	explicit_bzero(&d->hello_cfg, sizeof(d->hello_cfg));
 	explicit_bzero(d->hello.cfg.key, sizeof(d->hello.cfg.key));
 	hello_free(&d->hello);
 	packet_close(&d->packet);
@@ -119,7 +146,6 @@ void peers_event(void *arg, const struct xm_event *ev)
 	unsigned int idx;
 	struct hello_peer *p;
 	enum hello_state before = HELLO_SILENT;
-	char buf[INET_ADDRSTRLEN];
 
 	p = hello_find(&d->hello, ev->peer, &idx);
 	if (p)
@@ -129,9 +155,7 @@ void peers_event(void *arg, const struct xm_event *ev)
 	hello_event(&d->hello, ev, daemon_now_ms());
 	p = hello_find(&d->hello, ev->peer, &idx);
 	if (p && p->state != before)
-		log_info("peer %s is %s%s%s", addr_str(buf, p->addr), hello_state_name(p->state),
-			 p->state == HELLO_UP ? "" : ": ",
-			 p->state == HELLO_UP ? "" : hello_state_text(p->state));
+		log_state(p);
 }
 
 /* Overlay traffic keeps an address known; the programs note when they last saw some. */
@@ -155,7 +179,6 @@ uint64_t peers_tick(struct daemon *d)
 {
 	uint64_t now = daemon_now_ms(), next;
 	enum hello_state *before;
-	char buf[INET_ADDRSTRLEN];
 
 	if (!d->hello.n_peers)
 		return UINT64_MAX;
@@ -174,9 +197,7 @@ uint64_t peers_tick(struct daemon *d)
 		if (p->state == HELLO_DOWN)
 			/* Its address may have moved to other hardware. */
 			datapath_peer_want_report(&d->dp, i);
-		log_info("peer %s is %s%s%s", addr_str(buf, p->addr), hello_state_name(p->state),
-			 p->state == HELLO_UP ? "" : ": ",
-			 p->state == HELLO_UP ? "" : hello_state_text(p->state));
+		log_state(p);
 	}
 	free(before);
 	return next;

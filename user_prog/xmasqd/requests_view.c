@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Gathers what status, pods, flows and peers show. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "requests.h"
+#include "version.h"
+#include "view.h"
+#include "xm_util.h"
+
+#define SYSCTLS_MAX 8
+
+static void join(char *buf, size_t max, const char *text)
+{
+	size_t len = strlen(buf);
+
+	snprintf(buf + len, max - len, "%s%s", len ? "," : "", text);
+}
+
+static void join_addr(char *buf, size_t max, __be32 addr)
+{
+	char text[INET_ADDRSTRLEN];
+
+	join(buf, max, inet_ntop(AF_INET, &addr, text, sizeof(text)));
+}
+
+static bool is_owner(__be32 node, __be32 peer)
+{
+	return ntohl(node) < ntohl(peer);
+}
+
+/* Our address towards a peer: what hello learned, else the only one there is. */
+static __be32 node_towards(const struct daemon *d, __be32 peer)
+{
+	struct hello_peer *p = hello_find((struct hello *)&d->hello, peer, NULL);
+
+	return p && p->node ? p->node : d->nodes[0];
+}
+
+/* ---- status ---- */
+
+static void count_pods(const struct daemon *d, struct view_status *s)
+{
+	for (size_t i = 0; i < d->want.n; i++) {
+		if (d->want.v[i].key.role != RECONCILE_POD)
+			continue;
+		s->pods++;
+		if (attach_find(d, d->want.v[i].key.ifindex))
+			s->pods_attached++;
+	}
+}
+
+static unsigned int list_sysctls(const struct daemon *d, struct view_sysctl *out,
+				 struct sysctl_view *store)
+{
+	unsigned int n = 0;
+
+	while (n < SYSCTLS_MAX && sysctl_view(d->sysctl, n, &store[n])) {
+		out[n].name = store[n].name;
+		out[n].before = store[n].before;
+		out[n].now = store[n].now;
+		out[n].ours = store[n].ours;
+		n++;
+	}
+	return n;
+}
+
+int requests_status(struct daemon *d, struct json_object **result)
+{
+	struct xm_counter c[XM_R_MAX];
+	struct sysctl_view *store;
+	struct view_sysctl sysctls[SYSCTLS_MAX];
+	struct view_program programs[DATAPATH_PROGS];
+	struct view_table tables[3];
+	struct rtnl_stats netlink;
+	char nics[128] = "", addrs[128] = "";
+	struct view_status s = {};
+	int err;
+
+	store = calloc(SYSCTLS_MAX, sizeof(*store));
+	if (!store)
+		return -ENOMEM;
+	err = datapath_recycle(&d->dp, DAEMON_FLOW_IDLE_MS, &d->use);
+	if (err >= 0)
+		err = datapath_counters(&d->dp, c);
+	if (err < 0)
+		goto out;
+
+	s.version = XM_VERSION;
+	s.pid = (uint32_t)getpid();
+	s.uptime_ms = daemon_now_ms() - d->started_ms;
+	s.epoch = d->dp.meta.epoch;
+	s.mode = "veth";
+	s.mode_reason = d->cfg.mode == CONFIG_MODE_VETH
+				? "configured"
+				: "the mode that every kernel has; others are not built in";
+	for (size_t i = 0; i < d->n_att; i++)
+		if (d->att[i].key.role == RECONCILE_NIC)
+			join(nics, sizeof(nics), d->att[i].name);
+	for (unsigned int i = 0; i < d->n_nodes; i++)
+		join_addr(addrs, sizeof(addrs), d->nodes[i]);
+	s.nics = nics;
+	s.node_addrs = addrs;
+	s.node_addrs_unused = d->nodes_unused;
+	s.masquerade_port = d->cfg.masquerade_port;
+	s.lease_ms = d->cfg.lease_ms;
+	s.authenticated = d->hello.cfg.key_len > 0;
+	s.tcp_ok = d->tcp_ok;
+	s.tcp_reason = d->tcp_reason;
+	count_pods(d, &s);
+	s.peers = d->hello.n_peers;
+	for (unsigned int i = 0; i < d->hello.max_peers; i++)
+		if (d->hello.peers[i].used && d->hello.peers[i].state == HELLO_UP)
+			s.peers_up++;
+	s.flows = d->use.flows;
+	s.flows_active = d->use.active;
+	s.masqueraded = c[XM_R_MASQUERADED].packets;
+	s.restored = c[XM_R_RESTORED].packets;
+	for (unsigned int r = XM_R_NO_FLOW; r <= XM_R_OTHER_POD; r++)
+		s.overlay += c[r].packets;
+	s.overlay += c[XM_R_TCP_FLAGS].packets;
+	rtnl_stats(d->rtnl, &netlink);
+	s.netlink_overruns = netlink.overruns;
+	s.frames_failed = d->packet.failed;
+	s.peers_refused = d->hello.table_full;
+	s.bad_events = d->hello.bad_events;
+	tables[0] = (struct view_table){ "flows", d->use.flows, d->cfg.flows,
+					 datapath_flows_bytes(&d->dp) };
+	tables[1] = (struct view_table){ "labels", d->use.labels, d->cfg.flows,
+					 datapath_labels_bytes(&d->dp) };
+	tables[2] = (struct view_table){ "peers", d->hello.n_peers, d->cfg.peers,
+					 datapath_peers_bytes(&d->dp) };
+	s.tables = tables;
+	s.n_tables = XM_ARRAY_SIZE(tables);
+	s.sysctls = sysctls;
+	s.n_sysctls = list_sysctls(d, sysctls, store);
+	for (unsigned int i = 0; i < DATAPATH_PROGS; i++) {
+		programs[i].name = datapath_prog_name(i);
+		datapath_prog_info(&d->dp, i, &programs[i].id, &programs[i].insns);
+	}
+	s.programs = programs;
+	s.n_programs = DATAPATH_PROGS;
+	*result = view_status_json(&s);
+	err = *result ? 0 : -ENOMEM;
+out:
+	free(store);
+	return err;
+}
+
+/* ---- pods ---- */
+
+int requests_pods(struct daemon *d, struct json_object **result)
+{
+	struct view_pod *v;
+	unsigned int n = 0;
+
+	v = calloc(d->want.n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	netns_names_refresh(d->names);
+	for (size_t i = 0; i < d->want.n; i++) {
+		const struct reconcile_item *it = &d->want.v[i];
+		const struct attachment *a = attach_find(d, it->key.ifindex);
+		struct view_pod *p = &v[n];
+		const char *name, *why;
+
+		if (it->key.role != RECONCILE_POD)
+			continue;
+		n++;
+		snprintf(p->ifname, sizeof(p->ifname), "%.15s", it->name);
+		snprintf(p->kind, sizeof(p->kind), "%.15s", it->kind);
+		p->ifindex = it->key.ifindex;
+		name = netns_name(d->names, it->key.netnsid);
+		if (name)
+			snprintf(p->netns, sizeof(p->netns), "%.63s", name);
+		else
+			snprintf(p->netns, sizeof(p->netns), "nsid %d", it->key.netnsid);
+		for (unsigned int k = 0; k < it->n_addrs; k++)
+			join_addr(p->addrs, sizeof(p->addrs), it->addrs[k]);
+		p->attached = a != NULL;
+		why = attach_why_not(d, it->key.ifindex);
+		if (a)
+			p->attach_us = a->attach_us;
+		else if (it->reason[0])
+			snprintf(p->reason, sizeof(p->reason), "%s", it->reason);
+		else
+			snprintf(p->reason, sizeof(p->reason), "attaching failed, see the log%s%s",
+				 why ? ": " : "", why ? why : "");
+	}
+	*result = view_pods_json(v, n);
+	free(v);
+	return *result ? 0 : -ENOMEM;
+}
+
+/* ---- flows ---- */
+
+struct flows {
+	struct daemon *d;
+	bool active; /* only these */
+	struct view_flow *v;
+	size_t n, cap;
+	uint32_t now;
+	int err;
+};
+
+static const char *flow_state(const struct flows *w, const struct xm_flow *f)
+{
+	bool out = xm_before(w->now, f->out_until), in = xm_before(w->now, f->in_until);
+
+	if (f->ended)
+		return "ended";
+	if (f->stage == XM_STAGE_READY)
+		return out && in ? "active" : "lapsed";
+	if (f->stage == XM_STAGE_TOLD)
+		return "told";
+	return out && in ? "seen" : "new";
+}
+
+static bool add_flow(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
+{
+	struct flows *w = arg;
+	const struct attachment *a;
+	struct view_flow *v;
+	const char *state = flow_state(w, f);
+
+	if (w->active && strcmp(state, "active"))
+		return true;
+	if (w->n == w->cap) {
+		size_t cap = w->cap ? w->cap * 2 : 1024;
+
+		v = realloc(w->v, cap * sizeof(*v));
+		if (!v) {
+			w->err = -ENOMEM;
+			return false;
+		}
+		w->v = v;
+		w->cap = cap;
+	}
+	v = &w->v[w->n++];
+	memset(v, 0, sizeof(*v));
+	v->key = *key;
+	v->peer = f->peer;
+	v->label = f->label;
+	v->owner = is_owner(f->node, f->peer);
+	v->state = state;
+	v->out_ms = datapath_ms_left(&w->d->dp, f->out_until);
+	v->in_ms = datapath_ms_left(&w->d->dp, f->in_until);
+	v->pod_ifindex = f->pod_ifindex;
+	a = attach_find(w->d, f->pod_ifindex);
+	if (a)
+		snprintf(v->pod_ifname, sizeof(v->pod_ifname), "%s", a->name);
+	return true;
+}
+
+/* All of them, sorted before the list is cut: the same question gets the same flows. */
+int requests_flows(struct daemon *d, const struct ctl_request *req, struct json_object **result)
+{
+	struct flows w = { .d = d, .active = req->flows.active };
+	size_t shown;
+	int err;
+
+	datapath_clock(&d->dp);
+	w.now = (uint32_t)d->dp.clock.jiffies;
+	err = datapath_flows(&d->dp, add_flow, &w);
+	err = err ?: w.err;
+	if (!err) {
+		if (w.n)
+			qsort(w.v, w.n, sizeof(*w.v), view_flow_cmp);
+		shown = w.n < req->flows.limit ? w.n : req->flows.limit;
+		*result = view_flows_json(w.v, (unsigned int)shown, w.n);
+		err = *result ? 0 : -ENOMEM;
+	}
+	free(w.v);
+	return err;
+}
+
+/* ---- peers ---- */
+
+struct peer_flows {
+	uint32_t *n; /* by slot */
+	unsigned int max;
+};
+
+static bool count_peer(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
+{
+	struct peer_flows *c = arg;
+
+	(void)key;
+	if (f->peer_idx < c->max)
+		c->n[f->peer_idx]++;
+	return true;
+}
+
+int requests_peers(struct daemon *d, struct json_object **result)
+{
+	struct peer_flows c = { .max = d->hello.max_peers };
+	uint64_t now = daemon_now_ms();
+	struct view_peer *v;
+	unsigned int n = 0;
+	int err = -ENOMEM;
+
+	v = calloc(d->hello.n_peers + 1, sizeof(*v));
+	c.n = calloc(c.max, sizeof(*c.n));
+	if (!v || !c.n)
+		goto out;
+	datapath_flows(&d->dp, count_peer, &c);
+	for (unsigned int i = 0; i < d->hello.max_peers && n < d->hello.n_peers; i++) {
+		const struct hello_peer *p = &d->hello.peers[i];
+		int64_t left[XM_PROTOS];
+
+		if (!p->used)
+			continue;
+		for (int k = 0; k < XM_PROTOS; k++)
+			left[k] = p->up_until_ms[k] ? (int64_t)(p->up_until_ms[k] - now)
+						    : INT64_MIN;
+		v[n].addr = p->addr;
+		v[n].state = hello_state_name(p->state);
+		v[n].hint = p->state == HELLO_UP ? "" : hello_state_text(p->state);
+		v[n].tcp_ms = left[XM_TCP];
+		v[n].udp_ms = left[XM_UDP];
+		v[n].rtt_us = p->rtt_us;
+		v[n].epoch = p->epoch;
+		v[n].owner = is_owner(node_towards(d, p->addr), p->addr);
+		v[n].flows = c.n[i];
+		v[n].hellos_tx = p->hellos_tx;
+		v[n].hellos_rx = p->hellos_rx;
+		n++;
+	}
+	*result = view_peers_json(v, n);
+	err = *result ? 0 : -ENOMEM;
+out:
+	free(v);
+	free(c.n);
+	return err;
+}
