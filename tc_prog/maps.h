@@ -137,6 +137,14 @@ static __always_inline int peer_up(const struct xm_peer *p, __u32 idx)
 	return bpf_jiffies64() < p->up_until[idx & 1];
 }
 
+/* The same, or up until a moment ago. */
+static __always_inline int peer_up_or_late(const struct xm_peer *p, __u32 idx)
+{
+	__u64 until = p->up_until[idx & 1];
+
+	return until && bpf_jiffies64() < until + cfg.second + cfg.second / 2;
+}
+
 static __always_inline int is_node_addr(__be32 addr)
 {
 	return addr && (addr == cfg.node[0] || addr == cfg.node[1] || addr == cfg.node[2] ||

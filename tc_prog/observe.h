@@ -310,9 +310,11 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 		return;
 
 	/* A node that is not up may be without its guard: what it sends with a label that we
-	 * still know could be anybody's. The label ends with the lease that it has. */
+	 * still know could be anybody's. The label ends with the lease that it has. (Of two
+	 * nodes that lose sight of each other the one that notices later goes on sending for
+	 * up to a second. One that says goodbye is down at once.) */
 	p = peer_slot(f->peer_idx);
-	if (!p || p->gen != f->peer_gen || !peer_up(p, pkt.idx))
+	if (!p || p->gen != f->peer_gen || !peer_up_or_late(p, pkt.idx))
 		return;
 
 	memcpy(pod.eth, pkt.eth, XM_ETH_LEN);

@@ -47,7 +47,10 @@ static bool has_clsact(const char *dev)
 
 static struct tc *tc_new(uint32_t priority, uint32_t handle)
 {
-	struct tc_opts opts = { .priority = priority, .handle = handle, .state_dir = STATE_DIR };
+	struct tc_opts opts = { .priority = priority,
+				.observe_priority = 0xfff0,
+				.handle = handle,
+				.state_dir = STATE_DIR };
 	struct tc *t;
 
 	assert_int_equal(tc_open(&t, &opts), 0);

@@ -47,6 +47,9 @@ both_fast() {
 	flow_active n1 $TCP && flow_active n1 $UDP && flow_active n2 $TCP && flow_active n2 $UDP
 }
 
+# none_active NODE: neither flow is on the fast path by NODE's leases
+none_active() { ! flow_active "$1" $TCP && ! flow_active "$1" $UDP; }
+
 # Each packet is an event: no segments that were merged, no acknowledgements apart.
 begin_flows() {
 	serve n2p1 tcp $TCP
@@ -106,6 +109,21 @@ deny() {
 }
 
 # What the pods send is no evidence, and neither is an overlay packet that no CNI made.
+@test "a TC filter of somebody else that drops deliveries denies the lease" {
+	local veth
+
+	begin_flows 6
+	veth=$("$BED" veth n2p1)
+	# Behind tc.priority, before tc.observe_priority; restored packets do not pass it.
+	inside n2 tc filter add dev "$veth" egress prio 100 handle 7 bpf bytecode '1,6 0 0 2' \
+		direct-action
+	wait_until 2 none_active n2
+	inside n2 tc filter del dev "$veth" egress prio 100
+	wait_until 5 both_fast
+	# It was ours to watch, not to touch.
+	inside n2 tc filter show dev "$veth" egress | grep 'pref 65520' | grep -q xmasq_pod_ingre
+}
+
 @test "a denied flow stops although another pod sends its packets in a VXLAN of its own" {
 	local cap=$BATS_TEST_TMPDIR/cap t0 last
 

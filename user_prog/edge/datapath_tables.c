@@ -72,7 +72,7 @@ void datapath_peer_want_report(struct datapath *d, unsigned int idx)
 /* As label_free() in tc_prog/label.h: note the time, then clear the tag. */
 static void label_free(struct datapath *d, struct xm_label *e, __u64 tag)
 {
-	STORE(e->freed_at, (uint32_t)d->clock.jiffies | 1);
+	STORE(e->freed_at, ((uint32_t)d->clock.jiffies - 1) | 1);
 	__atomic_compare_exchange_n(&e->tag, &tag, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
@@ -210,7 +210,8 @@ int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg,
 struct recycle {
 	struct datapath *d;
 	uint32_t now;
-	uint32_t idle; /* jiffies */
+	uint32_t idle;	     /* jiffies */
+	uint32_t idle_short; /* for flows without a label, and ended ones */
 	struct datapath_use use;
 };
 
@@ -225,10 +226,12 @@ static bool recycle_flow(void *arg, const struct xm_flow_key *key, const struct 
 	if (f->stage == XM_STAGE_READY && !f->ended && xm_before(r->now, f->out_until) &&
 	    xm_before(r->now, f->in_until))
 		r->use.active++;
-	/* A flow that nobody proves may still be used by its pod: pod_out tells. */
-	if (xm_before(last, f->pod_out))
-		last = f->pod_out;
-	return xm_before(last + r->idle, r->now);
+	/*
+	 * That its pod still sends is no reason to keep it: what the CNI does not pass needs
+	 * no entry, and an old lease must not come to look new when the clock wraps. What
+	 * never got anywhere, or has ended, goes sooner: that is what fills tables.
+	 */
+	return xm_before(last + (f->label && !f->ended ? r->idle : r->idle_short), r->now);
 }
 
 /* Labels whose flow is gone or has another label: two CPUs raced to allot, or somebody
@@ -271,6 +274,7 @@ int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *
 		return err;
 	r.now = (uint32_t)d->clock.jiffies;
 	r.idle = (uint32_t)((uint64_t)idle_ms * d->hz / 1000);
+	r.idle_short = r.idle / 3;
 	/* What could not be removed is found again next time. */
 	err = datapath_flows_del_if(d, recycle_flow, &r, &n);
 	recycle_labels(&r);

@@ -17,8 +17,10 @@
 #define SYSCTL_NAME_MAX	 96
 #define SYSCTL_VALUE_MAX 4096
 
-#define SYSCTL_TCP_BE_LIBERAL "net.netfilter.nf_conntrack_tcp_be_liberal"
-#define SYSCTL_RESERVED_PORTS "net.ipv4.ip_local_reserved_ports"
+#define SYSCTL_TCP_BE_LIBERAL  "net.netfilter.nf_conntrack_tcp_be_liberal"
+#define SYSCTL_TCP_UNACKED     "net.netfilter.nf_conntrack_tcp_timeout_unacknowledged"
+#define SYSCTL_TCP_ESTABLISHED "net.netfilter.nf_conntrack_tcp_timeout_established"
+#define SYSCTL_RESERVED_PORTS  "net.ipv4.ip_local_reserved_ports"
 
 /**
  * sysctl_read() - value as text, without the newline

@@ -19,6 +19,7 @@
 
 struct tc {
 	uint32_t priority;
+	uint32_t observe_priority;
 	uint32_t handle;
 	struct tc_owned owned;
 };
@@ -41,6 +42,7 @@ int tc_open(struct tc **out, const struct tc_opts *opts)
 	if (!t)
 		return -ENOMEM;
 	t->priority = opts->priority;
+	t->observe_priority = opts->observe_priority;
 	t->handle = opts->handle;
 	err = tc_owned_open(&t->owned, opts->state_dir);
 	if (err) {
@@ -72,6 +74,7 @@ void tc_forget_netns(struct tc *t, uint64_t inode)
 /* The filter that stands where ours should. */
 struct place {
 	const struct tc *t;
+	uint32_t priority;
 	struct nl_tc f;
 	enum {
 		PLACE_FREE,
@@ -85,7 +88,7 @@ static int on_place(const struct nl_tc *f, void *arg)
 	struct place *p = arg;
 	bool sibling;
 
-	if (f->chain || f->prio != p->t->priority || p->is == PLACE_OURS)
+	if (f->chain || f->prio != p->priority || p->is == PLACE_OURS)
 		return 0;
 	/*
 	 * A priority belongs to one kind of filter and one protocol: beside a bpf filter
@@ -99,10 +102,16 @@ static int on_place(const struct nl_tc *f, void *arg)
 	return 0;
 }
 
+static uint32_t priority_of(const struct tc *t, enum tc_dir dir)
+{
+	return dir == TC_EGRESS_LAST ? t->observe_priority : t->priority;
+}
+
 static int find_place(const struct tc *t, uint32_t ifindex, enum tc_dir dir, struct place *p)
 {
 	memset(p, 0, sizeof(*p));
 	p->t = t;
+	p->priority = priority_of(t, dir);
 	return tc_look_filters(ifindex, dir, on_place, p);
 }
 
@@ -188,18 +197,19 @@ static void drop_qdisc(struct tc *t, uint32_t ifindex)
 	tc_owned_del(&t->owned, netns, ifindex);
 }
 
-static void explain_taken(const struct tc *t, const struct nl_tc *f, struct tc_error *err)
+static void explain_taken(const struct tc *t, enum tc_dir dir, const struct nl_tc *f,
+			  struct tc_error *err)
 {
+	const char *key = dir == TC_EGRESS_LAST ? "tc.observe_priority" : "tc.priority";
 	char who[128];
 
 	tc_look_describe(f, who, sizeof(who));
 	if (f->handle == t->handle && !strcmp(f->kind, "bpf"))
-		explain(err,
-			"priority %u handle %#x is taken by %s; change tc.priority or tc.handle",
-			t->priority, t->handle, who);
+		explain(err, "priority %u handle %#x is taken by %s; change %s or tc.handle",
+			priority_of(t, dir), t->handle, who, key);
 	else
-		explain(err, "priority %u is taken by a %s (protocol %#x); change tc.priority",
-			t->priority, who, ntohs(f->protocol));
+		explain(err, "priority %u is taken by a %s (protocol %#x); change %s",
+			priority_of(t, dir), who, ntohs(f->protocol), key);
 }
 
 /* 1 when the program is attached already. */
@@ -217,7 +227,7 @@ int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, stru
 		.sz = sizeof(opts),
 		.prog_fd = prog_fd,
 		.handle = t->handle,
-		.priority = t->priority,
+		.priority = priority_of(t, dir),
 	};
 	struct bpf_tc_hook hook;
 	struct place p;
@@ -230,7 +240,7 @@ int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, stru
 		return ret;
 	}
 	if (p.is == PLACE_TAKEN) {
-		explain_taken(t, &p.f, err);
+		explain_taken(t, dir, &p.f, err);
 		return -EEXIST;
 	}
 	if (p.is == PLACE_OURS && same_prog(prog_fd, p.f.bpf_id))
@@ -271,7 +281,7 @@ int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir)
 
 	err = find_place(t, ifindex, dir, &p);
 	if (!err && p.is == PLACE_OURS)
-		err = remove_filter(ifindex, dir, t->priority, t->handle);
+		err = remove_filter(ifindex, dir, priority_of(t, dir), t->handle);
 	if (!err)
 		drop_qdisc(t, ifindex);
 	return err;
@@ -294,20 +304,27 @@ int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id)
 
 struct cleanup {
 	struct tc *t;
-	bool (*keep)(uint32_t ifindex, void *arg); /* NULL: none */
+	bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg); /* NULL: none */
 	void *arg;
+	enum tc_dir dir; /* TC_INGRESS or TC_EGRESS */
 	struct nl_tc found[16];
 	unsigned int n;
 	int removed;
 	int err;
 };
 
+static bool keeps(const struct cleanup *c, const struct nl_tc *f, enum tc_dir dir)
+{
+	return f->prio == priority_of(c->t, dir) && f->handle == c->t->handle &&
+	       c->keep(f->ifindex, dir, c->arg);
+}
+
 static int on_ours(const struct nl_tc *f, void *arg)
 {
 	struct cleanup *c = arg;
 
-	if (c->keep && f->prio == c->t->priority && f->handle == c->t->handle &&
-	    c->keep(f->ifindex, c->arg))
+	if (c->keep &&
+	    (keeps(c, f, c->dir) || (c->dir == TC_EGRESS && keeps(c, f, TC_EGRESS_LAST))))
 		return 0;
 	/* libbpf cannot name a chain; we never use one. */
 	if (!f->chain && c->n < XM_ARRAY_SIZE(c->found) && tc_look_ours(f))
@@ -321,6 +338,7 @@ static void clean_dir(struct cleanup *c, uint32_t ifindex, enum tc_dir dir)
 	int err;
 
 	c->n = 0;
+	c->dir = dir;
 	err = tc_look_filters(ifindex, dir, on_ours, c);
 	for (i = 0; !err && i < c->n; i++) {
 		err = remove_filter(ifindex, dir, c->found[i].prio, c->found[i].handle);
@@ -341,7 +359,8 @@ static int clean_link(uint32_t ifindex, void *arg)
 	return 0;
 }
 
-int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, void *arg), void *arg)
+int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
+		      void *arg)
 {
 	struct cleanup c = { .t = t, .keep = keep, .arg = arg };
 	int err = tc_look_links(clean_link, &c);

@@ -19,19 +19,23 @@
 
 struct tc;
 
+/* A hook, and where on it. */
 enum tc_dir {
 	TC_INGRESS,
 	TC_EGRESS,
+	TC_EGRESS_LAST, /* at observe_priority: sees only what other filters let through */
 };
 
 /**
  * struct tc_opts
  * @priority: 1..65535
+ * @observe_priority: 1..65535, for TC_EGRESS_LAST
  * @handle: 1..0xffff
  * @state_dir: where the record of our qdiscs is kept (file "qdiscs")
  */
 struct tc_opts {
 	uint32_t priority;
+	uint32_t observe_priority;
 	uint32_t handle;
 	const char *state_dir;
 };
@@ -101,6 +105,7 @@ int tc_cleanup(struct tc *t);
  * tc_cleanup_except() - the same, but for filters at our priority and handle of interfaces
  * that @keep says true to
  */
-int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, void *arg), void *arg);
+int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
+		      void *arg);
 
 #endif

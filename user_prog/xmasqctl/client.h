@@ -8,6 +8,8 @@
 #include "ctl.h"
 
 #define CLIENT_TIMEOUT_MS 5000
+/* Before a node leaves it waits until its peers' leases are over, at most 12.5 s. */
+#define CLIENT_CLEANUP_TIMEOUT_MS 20000
 
 struct json_object;
 

@@ -85,7 +85,10 @@ int main(int argc, char **argv)
 	}
 	o.show.color = use_color(&o);
 
-	ret = client_ask(o.socket, &o.req, CLIENT_TIMEOUT_MS, &result, err, sizeof(err));
+	ret = client_ask(o.socket, &o.req,
+			 o.req.command == CTL_CLEANUP ? CLIENT_CLEANUP_TIMEOUT_MS
+						      : CLIENT_TIMEOUT_MS,
+			 &result, err, sizeof(err));
 	if (ret && o.req.command == CTL_VERSION)
 		print_version(&o, NULL);
 	if (ret) {

@@ -22,9 +22,10 @@ static const struct place nic_places[2] = {
 	{ TC_INGRESS, DATAPATH_NIC_INGRESS },
 };
 
-/* The host-side veth's ingress is what the pod sends. */
+/* The host-side veth's ingress is what the pod sends. What is delivered shows the CNI's
+ * consent only behind every filter that may still drop it. */
 static const struct place pod_places[2] = {
-	{ TC_EGRESS, DATAPATH_POD_INGRESS },
+	{ TC_EGRESS_LAST, DATAPATH_POD_INGRESS },
 	{ TC_INGRESS, DATAPATH_POD_EGRESS },
 };
 
@@ -68,7 +69,9 @@ static int att_add(struct daemon *d, const struct reconcile_item *it)
 	memset(a, 0, sizeof(*a));
 	a->key = it->key;
 	snprintf(a->name, sizeof(a->name), "%s", it->name);
-	a->attach_us = it->event_ns ? daemon_now_us() - it->event_ns / 1000 : 0;
+	/* Of what was there before us, or is attached again, there is nothing to measure. */
+	if (d->ready_us && it->event_ns / 1000 > d->ready_us)
+		a->attach_us = daemon_now_us() - it->event_ns / 1000;
 	return 0;
 }
 
@@ -267,9 +270,12 @@ int attach_sync(struct daemon *d)
 
 /* ---- what others leave and do ---- */
 
-static bool is_attached(uint32_t ifindex, void *arg)
+static bool is_attached(uint32_t ifindex, enum tc_dir dir, void *arg)
 {
-	return attach_find(arg, ifindex);
+	const struct attachment *a = attach_find(arg, ifindex);
+	const struct place *p = a ? places_of(a->key.role) : NULL;
+
+	return a && (p[0].dir == dir || p[1].dir == dir);
 }
 
 /* Nothing renews its leases: these flows would only be in the way of their successors. */

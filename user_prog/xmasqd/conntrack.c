@@ -5,7 +5,7 @@
  * Theory of operation. Conntrack follows TCP windows. On the fast path it does not see
  * the data, so a connection that comes back to the overlay, as each renewal does, is out
  * of its window: INVALID, which kube-proxy drops. With nf_conntrack_tcp_be_liberal=1 it
- * is passed. But conntrack never catches up: such a connection needs the sysctl for the
+ * is passed. The timeout of unacknowledged data is raised for the same reason. But conntrack never catches up: such a connection needs the sysctl for the
  * rest of its life, so it is put back only when no such connection is left.
  */
 #include <errno.h>
@@ -32,6 +32,24 @@ static void cannot_set(const struct daemon *d, const char *name, int err, char *
 			 d->cfg.state_dir, strerror(-err));
 	else
 		snprintf(buf, len, "cannot set %s: %s", name, strerror(-err));
+}
+
+/*
+ * To conntrack the last data that it saw was never acknowledged, so an idle connection would
+ * lose its entry after nf_conntrack_tcp_timeout_unacknowledged, 5 minutes, instead of 5 days.
+ */
+static void trust_idle(struct daemon *d)
+{
+	char value[SYSCTL_VALUE_MAX];
+	int err;
+
+	err = sysctl_read(SYSCTL_TCP_ESTABLISHED, value, sizeof(value));
+	err = err ?: sysctl_manage(d->sysctl, SYSCTL_TCP_UNACKED, value);
+	if (err && err != -ENOENT)
+		log_ratelimited(
+			CONFIG_LOG_WARN, 1,
+			"cannot set %s: %s; idle connections may lose their conntrack entry",
+			SYSCTL_TCP_UNACKED, strerror(-err));
 }
 
 /* Decides whether TCP may be accelerated, and makes it so where the configuration consents. */
@@ -68,6 +86,7 @@ static void decide(struct daemon *d)
 		return;
 	}
 	set_reason(d, true, SYSCTL_TCP_BE_LIBERAL " is 1");
+	trust_idle(d);
 }
 
 int conntrack_open(struct daemon *d)

@@ -90,6 +90,7 @@ static int open_tc(struct daemon *d)
 {
 	struct tc_opts opts = {
 		.priority = d->cfg.tc_priority,
+		.observe_priority = d->cfg.tc_observe_priority,
 		.handle = d->cfg.tc_handle,
 		.state_dir = d->cfg.state_dir,
 	};
@@ -447,6 +448,7 @@ int daemon_run(struct daemon *d, bool cleanup)
 	log_info("running: mode veth, masquerade port %u, lease %u ms", d->cfg.masquerade_port,
 		 d->cfg.lease_ms);
 	sdnotify_ready();
+	d->ready_us = daemon_now_us();
 	err = loop(d);
 	sdnotify_stopping();
 	if (d->cleanup)

@@ -53,6 +53,7 @@ struct daemon {
 	const char *config_path;
 	bool cleanup_on_exit; /* asked for on the command line: no reload takes it back */
 	uint64_t started_ms;
+	uint64_t ready_us; /* everything found at the start is attached; 0 before */
 
 	struct datapath dp;
 	__be32 nodes[XM_NODES_MAX]; /* underlay addresses that the programs know */

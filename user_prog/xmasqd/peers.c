@@ -203,12 +203,18 @@ uint64_t peers_tick(struct daemon *d)
 	return next;
 }
 
-/* What peers have sent before they read our goodbye is still restored meanwhile. */
+/* Beside the lease: what peers have sent before they read our goodbye is still to come. */
 #define LEAVE_MS 100
 
+/*
+ * Peers go on restoring our labels for one ingress lease. Until that is over the guard at
+ * our NIC must keep others from using them.
+ */
 void peers_leave(struct daemon *d)
 {
-	struct timespec ts = { .tv_nsec = LEAVE_MS * 1000000L };
+	uint64_t ms = d->cfg.lease_ms + d->cfg.lease_ms / 4 + LEAVE_MS;
+	struct timespec ts = { .tv_sec = (time_t)(ms / 1000),
+			       .tv_nsec = (long)(ms % 1000) * 1000000L };
 
 	if (!d->hello.n_peers)
 		return;

@@ -47,7 +47,8 @@ static __be32 node_towards(const struct daemon *d, __be32 peer)
 static void count_pods(const struct daemon *d, struct view_status *s)
 {
 	for (size_t i = 0; i < d->want.n; i++) {
-		if (d->want.v[i].key.role != RECONCILE_POD)
+		/* What is not to be attached is in "pods", with the reason. */
+		if (d->want.v[i].key.role != RECONCILE_POD || !d->want.v[i].attach)
 			continue;
 		s->pods++;
 		if (attach_find(d, d->want.v[i].key.ifindex))

@@ -1,0 +1,429 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The daemon as an operator meets it: pods that come and go, programs where they belong and
+# nowhere else, a node as it was after cleanup, reload.
+#
+#   n1p1 --- n1 === underlay === n2 --- n2p1
+# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
+# shellcheck disable=SC2154 # output: set by run
+
+load lib
+load daemon
+
+setup_file()    { bed_up --pods 1; daemons_changed; }
+teardown_file() { bed_down; }
+setup()         { test_begin; daemons_default; }
+
+teardown()
+{
+	local node p
+
+	for p in 2 3 4 5 6; do
+		"$BED" pod-del n1 $p 2>/dev/null || :
+	done
+	burst_remove 2>/dev/null || :
+	for node in n1 n2; do
+		inside "$node" sysctl -qw "$RESERVED="
+	done
+	daemons_end
+	test_end
+}
+
+# ---- pods ---------------------------------------------------------------------------
+
+@test "a pod is attached within 100 ms of appearing" {
+	local p took
+
+	for p in 2 3 4 5 6; do
+		"$BED" pod-add n1 $p
+		wait_until 2 pod_attached n1 "$(ip_of n1p$p)"
+	done
+	# The middle one of five: the machine may be busy with something else.
+	took=$(ctl n1 pods -o json | jq '[.pods[] | select(.ifname | test("^veth-p[2-6]$"))
+		| .attach_us] | sort | .[2]')
+	echo "$took us"
+	[ "$took" -gt 0 ]
+	[ "$took" -lt 100000 ]
+}
+
+gone_from_flows() { flows_are "$1" "all(.flows[]; .saddr != \"$2\")"; }
+
+@test "a pod's flows go with it, and the next pod with its address starts clean" {
+	local address
+
+	serve n2p1 tcp 4000
+	serve n2p1 udp 4001
+	for _ in 1 2 3; do
+		"$BED" pod-add n1 2
+		address=$(ip_of n1p2)
+		# The very same tuples again.
+		flow_bg "$BATS_TEST_TMPDIR/tcp" n1p2 tcp n2p1 4000 --duration 20 --interval-ms 5 \
+			--source-port 40000
+		flow_bg "$BATS_TEST_TMPDIR/udp" n1p2 udp n2p1 4001 --duration 20 --interval-ms 5 \
+			--source-port 40001
+		wait_until 5 both_active n1
+		wait_until 5 both_active n2
+		log_mark n1
+		log_mark n2
+		"$BED" pod-del n1 2
+		wait_until 1 gone_from_flows n1 "$address"
+		stop "${PIDS[-1]}" KILL
+		stop "${PIDS[-2]}" KILL
+		pods_are n1 "all(.pods[]; .addrs != \"$address\")"
+		log_new n1
+		[ "$(log_new n1 | wc -l)" -le 2 ]
+		[ "$(log_new n2 | wc -l)" -le 1 ]
+	done
+}
+
+# readdress POD ADDRESS
+readdress() {
+	inside "$1" ip addr flush dev eth0
+	inside "$1" ip addr add "$2/24" dev eth0
+	inside "$1" ip route add default via 10.244.1.1
+}
+
+@test "an address that is changed inside the pod is followed" {
+	"$BED" pod-add n1 2
+	wait_until 2 pod_attached n1 10.244.1.12
+	readdress n1p2 10.244.1.99
+	wait_until 2 pod_attached n1 10.244.1.99
+	serve n2p1 tcp 4000
+	serve n2p1 udp 4001
+	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p2 tcp n2p1 4000 --duration 10 --interval-ms 5
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p2 udp n2p1 4001 --duration 10 --interval-ms 5
+	wait_until 5 both_active n1
+	flows_are n1 'any(.flows[]; .saddr == "10.244.1.99" and .pod_ifname == "veth-p2")'
+	wait_until 3 all_fast n1 n2
+}
+
+# burst_make: 30 pods in the time of few
+burst_make()
+{
+	local p
+
+	for ((p = 101; p <= 130; p++)); do
+		ip netns add "$XMASQ_BED-n1p$p"
+		ip -n "$XMASQ_BED-n1p$p" link set lo up
+	done
+	for ((p = 101; p <= 130; p++)); do
+		echo "link add veth-p$p type veth peer name eth0 netns $XMASQ_BED-n1p$p"
+		echo "link set veth-p$p master cni0 up"
+	done | inside n1 ip -batch -
+	for ((p = 101; p <= 130; p++)); do
+		ip -n "$XMASQ_BED-n1p$p" addr add "10.244.1.$p/24" dev eth0
+		ip -n "$XMASQ_BED-n1p$p" link set eth0 up
+	done
+}
+
+burst_remove()
+{
+	local p
+
+	for ((p = 101; p <= 130; p++)); do
+		echo "link del veth-p$p"
+	done | inside n1 ip -force -batch -
+	for ((p = 101; p <= 130; p++)); do
+		[ ! -e "/run/netns/$XMASQ_BED-n1p$p" ] || ip netns del "$XMASQ_BED-n1p$p"
+	done
+}
+
+burst_attached() { pods_are n1 "[.pods[] | select(.attached and (.addrs | test(\"\\\\.1[0-3][0-9]\$\")))] | length == $1"; }
+
+@test "30 pods that come and go at once: all attached, nothing left, others undisturbed" {
+	local before after
+
+	live
+	before=$(ctl n1 pods -o json | jq -c '[.pods[] | {ifname, attached}]')
+	log_mark n1
+	burst_make
+	wait_until 5 burst_attached 30
+	burst_remove
+	burst_make
+	burst_remove
+	wait_until 5 pods_are n1 '.pods | length == 2'
+	after=$(ctl n1 pods -o json | jq -c '[.pods[] | {ifname, attached}]')
+	[ "$before" = "$after" ]
+	log_new n1 | grep -E ' (warn|error) ' && false
+	# The NIC and the pod: what else it remembers could name a successor.
+	[ "$(wc -l <"$(state n1)/qdiscs")" = 2 ]
+	all_fast n1 n2
+	live_end
+}
+
+# ---- programs -----------------------------------------------------------------------
+
+@test "programs are on pods' interfaces and the NIC, and nowhere else" {
+	local dev where='1 0x584d'
+
+	diff <(ours_on_nic "$where") <(programs n1 eth0)
+	diff <(ours_on_pod "$where") <(programs n1 veth-p1)
+	for dev in lo cni0 flannel.1 eth1; do
+		[ -z "$(programs n1 $dev)" ]
+	done
+	[ -z "$(programs n1p1 eth0)" ]
+	pod_refused n1 "$(ip_of out)" "holds the node's address"
+}
+
+# agent_make: an agent that drops IPv4 packets with TOS 0x48. No header, so that clang needs none
+agent_make()
+{
+	AGENT=$BATS_TEST_TMPDIR/agent.o
+	"${CLANG:-clang}" -target bpf -O2 -g -x c -c -o "$AGENT" - <<-'END'
+		/* 19 and 20: data and data_end of struct __sk_buff */
+		__attribute__((section("tc"), used)) int agent(const unsigned int *skb)
+		{
+			unsigned char *p = (void *)(long)skb[19], *end = (void *)(long)skb[20];
+
+			return p + 34 <= end && p[12] == 8 && p[13] == 0 && p[15] == 0x48 ? 2 : -1;
+		}
+	END
+}
+
+# agent NODE INTERFACE DIRECTION PRIORITY HANDLE
+agent() { inside "$1" tc filter add dev "$2" "$3" prio "$4" handle "$5" bpf da obj "$AGENT" sec tc; }
+
+# passes TOS: a ping with it; the agent takes 0x48
+passes() { inside n1p1 ping -q -c 1 -W 1 -Q "$1" "$(ip_of n2p1)" >/dev/null; }
+
+@test "other agents' filters keep running beside ours, and keep their qdisc after cleanup" {
+	local ours='7 0x1234'
+
+	"$BED" xmasq stop n1
+	agent_make
+	# On the NIC the agent was first; on the pod's interface the qdisc is ours.
+	inside n1 tc qdisc add dev eth0 clsact
+	agent n1 eth0 egress 3 0x5
+	launch n1 'tc: {priority: 7, handle: 0x1234}'
+	agent n1 veth-p1 ingress 9 0x6
+	diff <(ours_on_pod "$ours" | head -n 1; echo "ingress 9 0x6 agent"; ours_on_pod "$ours" | tail -n 1) \
+		<(programs n1 veth-p1)
+	peers_meet
+	live
+	wait_until 3 all_fast n1 n2
+	passes 0
+	run ! passes 0x48
+	live_end
+
+	"$BED" xmasq stop n1
+	[ "$(programs n1 veth-p1)" = 'ingress 9 0x6 agent' ]
+	[ "$(programs n1 eth0)" = 'egress 3 0x5 agent' ]
+	passes 0
+	run ! passes 0x48
+	inside n1 tc filter del dev veth-p1 ingress prio 9
+	inside n1 tc qdisc show dev eth0 | grep -q clsact
+	inside n1 tc qdisc del dev eth0 clsact
+	inside n1 tc qdisc del dev veth-p1 clsact
+}
+
+@test "another agent's filter in our place: refused by name, the rest attached, taken when free" {
+	agent_make
+	"$BED" pod-add n1 2
+	"$BED" xmasq stop n1
+	inside n1 tc qdisc add dev veth-p2 clsact
+	agent n1 veth-p2 ingress 1 0x584d
+	launch n1
+	: >"$BATS_TEST_TMPDIR/log.n1"
+	logged n1 'error cannot attach to pod veth-p2: priority 1 handle 0x584d is taken by bpf program "agent"'
+	logged n1 'veth-p2.*change tc\.priority'
+	# It does not try again and again, which would show here, too.
+	run timeout 0.5 "$BED" exec n1 -- tc monitor
+	[ "${#lines[@]}" -le 10 ]
+	[ "$(programs n1 veth-p2)" = 'ingress 1 0x584d agent' ]
+	pod_attached n1 "$(ip_of n1p1)"
+	has_ours n1 eth0
+	pod_refused n1 "$(ip_of n1p2)" 'see the log'
+	inside n1 tc filter del dev veth-p2 ingress prio 1
+	wait_until 6 pod_attached n1 "$(ip_of n1p2)"
+	"$BED" xmasq stop n1
+	# Made by the agent, not by us.
+	inside n1 tc qdisc show dev veth-p2 | grep -q clsact
+}
+
+@test "a qdisc deleted by hand is back within 1 s, on a pod's interface and on the NIC" {
+	local dev
+
+	live
+	for dev in veth-p1 eth0; do
+		log_mark n1
+		inside n1 tc qdisc del dev $dev clsact
+		wait_until 1 has_ours n1 $dev
+		logged n1 "warn  programs of $dev were removed by somebody"
+		wait_until 4 all_fast n1 n2
+	done
+	live_end
+}
+
+@test "filters deleted or replaced by hand are back within 1 s" {
+	agent_make
+	inside n1 tc filter del dev veth-p1 egress prio 1
+	wait_until 1 has_ours n1 veth-p1
+	inside n1 tc filter del dev eth0 ingress
+	wait_until 1 has_ours n1 eth0
+}
+
+# ---- cleanup ------------------------------------------------------------------------
+
+# cleans COMMAND...: whatever the daemon changed on n1 is as before after COMMAND, and its
+# programs are out of the kernel
+cleans()
+{
+	local before ids id
+
+	stop_clean n1
+	inside n1 sysctl -qw "$RESERVED=8080,30000-30010"
+	before=$(node_state n1)
+	launch n1 "${CLEANS_CONFIG:-}"
+	[ "$(sysctl_of n1 "$RESERVED")" = 8080,18477,30000-30010 ]
+	[ "$(sysctl_of n1 "$LIBERAL")" = 1 ]
+	has_ours n1 veth-p1
+	ids=$(ctl n1 status -o json | jq '.programs[].id')
+	# Connections of other tests.
+	inside n1 conntrack -F 2>/dev/null
+	"$@" || { echo "failed: $*"; return 1; }
+	same_state "$before" || return 1
+	for id in $ids; do
+		wait_until 3 run -255 bpftool prog show id "$id"
+	done
+}
+
+xmasqctl_cleanup()
+{
+	local pid
+
+	pid=$(pid_of n1)
+	run -0 ctl n1 cleanup
+	wait_until 2 ended "$pid"
+}
+
+term_cleanup()
+{
+	term n1 "${1:-}"
+	# It stayed when the daemon went.
+	has_ours n1 veth-p1
+	xmasqd n1 --config "$(state n1)/xmasqd.yaml" --cleanup
+}
+
+@test "xmasqctl cleanup leaves nothing behind" { cleans xmasqctl_cleanup; }
+
+@test "xmasqd --cleanup leaves nothing behind, after SIGTERM and after SIGKILL" {
+	cleans term_cleanup TERM
+	cleans term_cleanup KILL
+	# And once more, with nothing to do.
+	xmasqd n1 --config "$(state n1)/xmasqd.yaml" --cleanup
+}
+
+# exits_clean CONFIG-LINE [OPTION]: a daemon that is told to cleans up when it is ended
+exits_clean()
+{
+	local before
+
+	stop_clean n1
+	before=$(node_state n1)
+	custom n1 "$BATS_TEST_TMPDIR/yaml" -e "s/^cleanup_on_exit.*/$1/"
+	daemon n1 "$BATS_TEST_TMPDIR/yaml" "${@:2}"
+	has_ours n1 veth-p1
+	[ "$(sysctl_of n1 "$LIBERAL")" = 1 ]
+	inside n1 conntrack -F 2>/dev/null
+	if [ -n "${RELOAD:-}" ]; then
+		kill -HUP "$DAEMON"
+		wait_until 3 grep -q 'configuration read again' "$BATS_TEST_TMPDIR/yaml.log"
+	fi
+	daemon_end
+	same_state "$before"
+}
+
+@test "cleanup_on_exit and --cleanup-on-exit leave nothing behind" {
+	exits_clean 'cleanup_on_exit: true'
+	exits_clean 'cleanup_on_exit: false' --cleanup-on-exit
+}
+
+@test "--cleanup-on-exit outlives a reload" {
+	RELOAD=yes exits_clean 'cleanup_on_exit: false' --cleanup-on-exit
+}
+
+@test "sysctls that were as we want them are not put back to something else" {
+	stop_clean n1
+	inside n1 sysctl -qw "$LIBERAL=1"
+	inside n1 sysctl -qw "$RESERVED=18000-19000"
+	launch n1
+	"$BED" xmasq stop n1
+	[ "$(sysctl_of n1 "$LIBERAL")" = 1 ]
+	[ "$(sysctl_of n1 "$RESERVED")" = 18000-19000 ]
+	inside n1 sysctl -qw "$LIBERAL=0"
+}
+
+@test "--cleanup beside a running daemon is refused, and it runs on" {
+	run -1 xmasqd n1 --config "$(state n1)/xmasqd.yaml" --cleanup
+	[[ $output == *'another xmasqd is running'* ]]
+	has_ours n1 veth-p1
+	status_is n1 ".pid == $(pid_of n1)"
+}
+
+# ---- reload -------------------------------------------------------------------------
+
+@test "reload: pods.exclude takes a live pod's flows off the fast path at once, and back" {
+	live
+	reload n1 'pods: {exclude: [10.244.1.11/32]}'
+	wait_until 1 pod_refused n1 10.244.1.11 'excluded by pods.exclude'
+	[ -z "$(programs n1 veth-p1)" ]
+	has_ours n1 eth0
+	wait_until 1 none_fast n1 n2
+	reload n1 'pods: {include: [10.244.1.0/28]}'
+	wait_until 1 pod_attached n1 10.244.1.11
+	wait_until 5 all_fast n1 n2
+	reload n1 'pods: {include: [10.244.1.12/32]}'
+	wait_until 1 pod_refused n1 10.244.1.11 'not in pods.include'
+	reload n1
+	wait_until 1 pod_attached n1 10.244.1.11
+	wait_until 5 all_fast n1 n2
+	live_end
+}
+
+@test "pods.include and pods.exclude hold from the start" {
+	"$BED" pod-add n1 2
+	relaunch n1 'pods: {include: [10.244.1.0/24], exclude: [10.244.1.12/32]}'
+	pod_attached n1 10.244.1.11
+	pod_refused n1 10.244.1.12 'excluded by pods.exclude'
+	[ -z "$(programs n1 veth-p2)" ]
+	# It is the address that counts, not the interface.
+	readdress n1p2 10.244.1.13
+	wait_until 1 pod_attached n1 10.244.1.13
+}
+
+level_is() { ctl n1 config -o json | jq -e --arg l "$1" '.log.level == $l' >/dev/null; }
+
+@test "reload: the log level changes" {
+	daemons_changed
+	sed -i 's/level: info/level: error/' "$(state n1)/xmasqd.yaml"
+	kill -HUP "$(pid_of n1)"
+	wait_until 3 level_is error
+	log_mark n1
+	"$BED" pod-add n1 2
+	wait_until 2 pod_attached n1 "$(ip_of n1p2)"
+	[ -z "$(log_new n1)" ]
+	sed -i 's/level: error/level: debug/' "$(state n1)/xmasqd.yaml"
+	kill -HUP "$(pid_of n1)"
+	wait_until 3 level_is debug
+	"$BED" pod-del n1 2
+	wait_until 2 logged n1 'info .*veth-p2 .*(gone|detached)'
+}
+
+@test "reload: a broken file and a key that needs a restart leave everything as it was" {
+	local was
+
+	was=$(ctl n1 config -o json)
+	live
+	reload n1 'pods:' '  exclude: [10.244.1.11/33]'
+	logged n1 "error $(state n1)/xmasqd\.yaml:14:13: .*old configuration stays"
+	reload n1 'pods: {exclude: [10.244.1.11/32]}' 'tables: {flows: 4096}'
+	logged n1 'error .*"tables\.flows" cannot change in a running daemon: restart'
+	rm "$(state n1)/xmasqd.yaml"
+	log_mark n1
+	kill -HUP "$(pid_of n1)"
+	wait_until 3 logged n1 'error .*No such file.*old configuration stays'
+	[ "$was" = "$(ctl n1 config -o json)" ]
+	all_fast n1 n2
+	live_end '.stall_ms < 500'
+}
