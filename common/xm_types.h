@@ -63,7 +63,7 @@ enum xm_stage {
  * @sport: source port of a masqueraded packet
  * @dport: destination port of a masqueraded packet
  * @nic_ifindex: underlay interface that the overlay packets leave by
- * @pod_ifindex: host-side interface of the pod; 0 until the CNI delivered to it
+ * @pod_ifindex: host-side interface of the pod; 0 until it has sent
  * @out_until: egress lease: the CNI's last packet at the NIC + lease
  * @in_until: ingress lease: the CNI's last delivery to the pod + its lease
  * @renew_at: from then on one packet takes the overlay

@@ -26,7 +26,9 @@ struct sk_buff {
 #define CHECKSUM_COMPLETE 2
 #define CHECKSUM_PARTIAL  3
 
-/* The kernel's own view of a program's context, 6.2 and newer; inlined by the verifier. */
+/* The kernel's own view of a program's context, inlined by the verifier. The kernel has it
+ * since 6.2, but takes a test of its address only since 6.4: 6.2 and 6.3 refuse the
+ * programs. Older ones do not have it, and 5.16 and newer do not mind that. */
 extern void *bpf_cast_to_kern_ctx(void *obj) __attribute__((weak, section(".ksyms")));
 
 #endif

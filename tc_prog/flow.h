@@ -112,11 +112,14 @@ static __always_inline void flow_acked(struct xm_label *e, __u16 label)
 
 	label_key(e, &key);
 	f = flow_find(&key);
-	if (f && f->label == label && f->stage == XM_STAGE_TOLD) {
-		e->acked = 1;
+	if (!f || f->label != label)
+		return;
+	if (f->stage == XM_STAGE_TOLD) {
 		f->stage = XM_STAGE_READY;
 		note(XM_R_FLOW_ACTIVE);
 	}
+	if (f->stage == XM_STAGE_READY)
+		e->acked = 1;
 }
 
 #endif

@@ -7,7 +7,8 @@
  * in the used tag: a reader that sees its tag sees a complete entry. It is given up by
  * noting the time and clearing the tag, and then rests for cfg.quarantine: no program
  * run that still reads the old entry, and no packet in flight that carries the old
- * label, can meet its next user.
+ * label, can meet its next user. At the other node a slot may also be rewritten when the
+ * owner tells its label for another flow: the owner has let it rest before.
  */
 #ifndef XM_LABEL_H
 #define XM_LABEL_H
@@ -92,11 +93,13 @@ static __always_inline int label_install(const struct xm_flow_key *key, const st
 		return 1;
 	if (e->tag == used && label_is_flow(e, key)) {
 		/* Ours from before the flow's entry was lost: it has to be told again. */
-		if (owner)
+		if (owner) {
 			e->acked = 0;
+			e->since = now;
+		}
 		return 0;
 	}
-	if (e->tag == used && !owner) {
+	if (e->tag == used && !owner && !e->owner) {
 		/* The owner has given the label to another flow. It let it rest before, so
 		 * nothing with the old meaning is under way. */
 		was = used;

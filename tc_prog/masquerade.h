@@ -44,12 +44,16 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 *i
 	/* Another pod that sends under this pod's address proves and gets nothing. */
 	if (f->pod_ifindex && f->pod_ifindex != skb->ifindex)
 		return XM_R_OTHER_POD;
+	/* Who sends fixes the interface; a delivery there confirms it. A bridge may flood
+	 * deliveries to every pod. */
+	if (!f->pod_ifindex)
+		f->pod_ifindex = skb->ifindex;
 	now = now32();
 	if (f->stage != XM_STAGE_READY)
 		return to_overlay(f, now, XM_R_NOT_AGREED);
 	if (f->ended)
 		return to_overlay(f, now, XM_R_ENDED);
-	if (!f->pod_ifindex || !flow_seen(f, now))
+	if (!flow_seen(f, now))
 		return to_overlay(f, now, XM_R_LEASE_OVER);
 	if (!xm_before(now, f->renew_at)) {
 		f->renew_at = now + cfg.retry;

@@ -29,13 +29,16 @@ static __always_inline int nic_headers(struct __sk_buff *skb, struct iphdr *ip, 
 	return bpf_skb_load_bytes(skb, off, ports, 2 * sizeof(*ports)) ? -1 : 0;
 }
 
-/* Whether a node would take it for a masqueraded packet or a control message. From the
- * masquerade port to a low one it is neither, but perhaps a connection whose source port
+/* Whether a node would take it for a masqueraded packet or a control message. Between the
+ * masquerade port and a low one it is neither, but perhaps a connection whose source port
  * was chosen by NAT, which does not ask which ports are reserved. */
 static __always_inline int has_masq_shape(const __be16 ports[2])
 {
-	return ports[1] == cfg.masq_port ||
-	       (ports[0] == cfg.masq_port && bpf_ntohs(ports[1]) >= XM_LABEL_PORT_BASE);
+	__be16 other = ports[0] == cfg.masq_port ? ports[1] : ports[0];
+
+	if (ports[0] != cfg.masq_port && ports[1] != cfg.masq_port)
+		return 0;
+	return other == cfg.masq_port || bpf_ntohs(other) >= XM_LABEL_PORT_BASE;
 }
 
 /* enum xm_overlay_type when the outer headers are an ordinary tunnel packet's. */
@@ -75,7 +78,8 @@ static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
 	/* The overlay first: its source port is a hash and may be any number. */
 	if (outer_of(&ip, ports, &o))
 		observe_egress(skb, &o);
-	else if (has_masq_shape(ports))
+	/* To the port from a low one: the node itself may be answering, its pods may not. */
+	else if (has_masq_shape(ports) || (ports[1] == cfg.masq_port && skb->ingress_ifindex))
 		return guard(&ip);
 	return XM_R_NONE;
 }

@@ -207,6 +207,9 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 		return;
 	}
 	if (f->label != label || f->stage != XM_STAGE_READY) {
+		/* Not a renewal next, but the packet that tells the owner: of a pod that sends
+		 * now and then each packet might be a renewal. */
+		f->renew_at = f->out_until;
 		note(XM_R_LABEL_LEARNED);
 		note(XM_R_FLOW_ACTIVE);
 	}
@@ -218,7 +221,7 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 /*
  * Other node: an overlay packet of the reverse flow without a label. The owner tells the
  * label in each of them while it holds it, so it holds none, and may give the old one to
- * another flow after a rest that is longer than our lease: not one packet more with it.
+ * another flow after a rest: not one packet more with it.
  */
 static __always_inline void label_unread(struct xm_flow *f)
 {
@@ -301,9 +304,10 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	f = flow_find(&key);
 	if (!f)
 		return;
-	/* A pod has its flows on one interface. When that goes the daemon deletes them; another
-	 * one is a pod that has frames to its neighbour's address delivered to itself. */
-	if (f->pod_ifindex && f->pod_ifindex != ifindex)
+	/* A pod has its flows on one interface, the one it sends from; when that goes the daemon
+	 * deletes them. Elsewhere it is a copy that the bridge flooded, or a pod that has frames
+	 * to its neighbour's address delivered to itself. */
+	if (f->pod_ifindex != ifindex)
 		return;
 	now = now32();
 	if (now - f->nic_in >= cfg.renew)
@@ -321,7 +325,6 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	known = bpf_map_lookup_elem(&xm_pods, &ifindex);
 	if (!known || !eth_equal(known->eth, pod.eth))
 		bpf_map_update_elem(&xm_pods, &ifindex, &pod, BPF_ANY);
-	f->pod_ifindex = ifindex;
 	f->in_until = now + cfg.in_lease;
 	note(XM_R_LEASE_IN);
 	if (!f->label)

@@ -181,13 +181,14 @@ programs()
 	done
 }
 
-ours_on_pod() { printf '%s\n' "ingress $1 xmasq_pod_egres" "egress $1 xmasq_pod_ingre"; }
+# "PRIORITY HANDLE"; what watches deliveries is behind all others
+ours_on_pod() { printf '%s\n' "ingress $1 xmasq_pod_egres" "egress 65520 ${1#* } xmasq_pod_ingre"; }
 ours_on_nic() { printf '%s\n' "ingress $1 xmasq_nic_ingre" "egress $1 xmasq_nic_egres"; }
 
 # has_ours NODE INTERFACE
 has_ours()
 {
-	[[ $(programs "$1" "$2") =~ ^ingress\ 1\ 0x584d\ xmasq_.*egress\ 1\ 0x584d\ xmasq_ ]]
+	[[ $(programs "$1" "$2") =~ ^ingress\ 1\ 0x584d\ xmasq_.*egress\ (1|65520)\ 0x584d\ xmasq_ ]]
 }
 
 sysctl_of() { inside "$1" sysctl -n "$2"; }

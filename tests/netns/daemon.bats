@@ -257,7 +257,7 @@ passes() { inside n1p1 ping -q -c 1 -W 1 -Q "$1" "$(ip_of n2p1)" >/dev/null; }
 
 @test "filters deleted or replaced by hand are back within 1 s" {
 	agent_make
-	inside n1 tc filter del dev veth-p1 egress prio 1
+	inside n1 tc filter del dev veth-p1 egress prio 65520
 	wait_until 1 has_ours n1 veth-p1
 	inside n1 tc filter del dev eth0 ingress
 	wait_until 1 has_ours n1 eth0

@@ -279,8 +279,10 @@ static bool is_tunnel(const struct view *v)
 
 static bool has_shape(const struct view *v)
 {
-	return v->ports && !is_tunnel(v) &&
-	       (v->dport == MASQ_PORT || (v->sport == MASQ_PORT && v->dport >= 32768));
+	__u16 other = v->sport == MASQ_PORT ? v->dport : v->sport;
+
+	return v->ports && !is_tunnel(v) && (v->sport == MASQ_PORT || v->dport == MASQ_PORT) &&
+	       (other == MASQ_PORT || other >= 32768);
 }
 
 static bool judge_nic_egress(const struct view *v)

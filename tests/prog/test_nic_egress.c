@@ -251,6 +251,25 @@ static void peers(void)
 	CHECK_EQ(flow.label, 0);
 	CHECK_EQ(node_label(n, n->peer_addr, 0x99, IPPROTO_TCP)->tag, 0);
 
+	tap_case("nic_egress: guard: from a low port to the port: the node may, a pod may not");
+	for (int i = 0; i < 2 && !tap_failed(); i++) {
+		struct __sk_buff ctx = { .ifindex = n->nic };
+
+		begin(&node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);
+		ctx.ifindex = n->nic;
+		ctx.ingress_ifindex = i ? n->pod : 0;
+		spec.t.saddr = n->addr;
+		spec.t.daddr = n->peer_addr;
+		spec.t.sport = PORT(6443);
+		spec.t.dport = PORT(MASQ_PORT);
+		pkt_make(&in, &spec);
+		CHECK_EQ(node_run_ctx(n, NIC_EGRESS, &in, &ctx, 0, &out), 0);
+		if (i)
+			expect(n, &out, SHOT, R(GUARD));
+		else
+			expect_through(n, &out, &in, 0);
+	}
+
 	tap_case("nic_egress: a pod's own tunnel packet shows nothing and tells nothing");
 	for (int i = 0; i < 2 && !tap_failed(); i++) {
 		struct __sk_buff ctx = { .ifindex = n->nic, .ingress_ifindex = n->pod };

@@ -245,11 +245,14 @@ static void flow_states(void)
 	put();
 	stays(R(LEASE_OVER));
 
-	tap_case("pod_egress: the CNI has not delivered to the pod yet");
+	tap_case("pod_egress: the interface that sends first is the flow's");
 	begin(&node_a, IPPROTO_TCP);
 	flow.pod_ifindex = 0;
+	flow.stage = XM_STAGE_NEW;
 	put();
-	stays(R(LEASE_OVER));
+	stays(R(NOT_AGREED));
+	node_flow(n, &key, &after);
+	CHECK_EQ(after.pod_ifindex, n->pod);
 
 	tap_case("pod_egress: another pod under this pod's address gets and proves nothing");
 	begin(&node_a, IPPROTO_TCP);

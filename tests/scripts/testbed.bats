@@ -292,7 +292,7 @@ stub() {
 		sock=$(sed -n 's/^control_socket: //p' "$2")
 		if [ "${3:-}" = --cleanup ]; then rm -f "$sock"; exit; fi
 		grep -q '^broken' "$2" && { echo "cannot do that"; exit 1; }
-		trap 'echo ended by SIGTERM; exit' TERM
+		trap 'echo ended by SIGTERM; rm -f "$sock"; exit' TERM
 		echo up >"$sock"
 		while :; do sleep 0.05; done
 	END

@@ -65,7 +65,7 @@ const char *datapath_hint(int err)
 	case EROFS:
 		return "pin_dir is on a filesystem that is mounted read-only";
 	default:
-		return "see the messages above; kernel 5.15 or newer with BTF is needed";
+		return "see the messages above; kernel 6.1, or 6.4 and newer, with BTF is needed";
 	}
 }
 
