@@ -19,9 +19,9 @@ declare -A why=(
 declare -A pkgs=(
 	[build]="gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
 		libelf-dev zlib1g-dev libyaml-dev libmnl-dev libjson-c-dev nettle-dev"
-	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 sockperf jq procps
+	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
-	[test]="bats libcmocka-dev python3 python3-scapy clang-19|clang-18|clang-17|clang-16"
+	[test]="bats libcmocka-dev nftables python3 python3-scapy clang-19|clang-18|clang-17|clang-16"
 	[lint]="shellcheck cppcheck clang-tidy clang-format"
 )
 all_groups="build demo test lint"
