@@ -285,8 +285,9 @@ capture_drained()
 		[ "$(grep -oE "$report" "$1.log" | tail -n 4 | uniq -c | awk '{ print $1 }')" = 4 ]
 }
 
-# captured FILE FILTER: number of packets (GSO packets count once)
-captured() { tcpdump -nn -r "$1" "$2" 2>/dev/null | wc -l; }
+# captured FILE FILTER: number of packets (GSO packets count once). Counted by tcpdump: it prints
+# a tunnel's packet on two lines.
+captured() { tcpdump --count -nn -r "$1" "$2" 2>/dev/null | sed -n 's/ packets\?$//p'; }
 
 # captured_permille FILE: of the pods' packets in a capture of a NIC, how many of a thousand
 # are masqueraded

@@ -215,7 +215,7 @@ fresh() {
 			n=$(captured "$cap" "udp dst port 8472 and udp[$dir:2] = $port")
 			echo "port $port at $dir: $n overlay packets in $((us / 1000)) ms"
 			[ $((n * LEASE_US)) -ge $((us * 8 / 10)) ]
-			[ $((n * LEASE_US)) -le $((us * 4)) ]
+			[ $((n * LEASE_US)) -le $((us * 3)) ]
 		done
 	done
 	[ "$(captured_permille "$cap")" -ge 980 ]
