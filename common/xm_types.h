@@ -20,6 +20,10 @@
 
 #define XM_LAYOUT 2
 
+/* Stands in xmasq_rpeer_egress for the pod's host-side interface, until an instance of the
+ * program is made for a pod. No other constant of the programs is equal to it. */
+#define XM_INSTANCE_POD 0x584d504f44000001
+
 #define XM_ETH_LEN   12 /* destination + source address; the type is always IPv4 */
 #define XM_NODES_MAX 4	/* underlay addresses of this node */
 

@@ -31,4 +31,7 @@ struct sk_buff {
  * programs. Older ones do not have it, and 5.16 and newer do not mind that. */
 extern void *bpf_cast_to_kern_ctx(void *obj) __attribute__((weak, section(".ksyms")));
 
+/* kernel-patch/: from TC egress in a pod's namespace to an interface of the node's. */
+extern int bpf_redirect_rpeer(__u32 ifindex, __u64 flags) __attribute__((weak, section(".ksyms")));
+
 #endif

@@ -43,6 +43,19 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/*
+ * Host-side interface of the pod whose namespace this instance of a program runs in. Inside,
+ * nothing tells one pod from another that the pod could not forge: the loader writes the
+ * number into the instruction (datapath_instance()).
+ */
+static __always_inline __u32 instance_pod(void)
+{
+	__u64 ifindex;
+
+	asm volatile("%0 = %1 ll" : "=r"(ifindex) : "i"(XM_INSTANCE_POD));
+	return ifindex;
+}
+
 /* Byte 13 of the TCP header; the bitfields of struct tcphdr cost a shift each. */
 #define TCP_FLAGS_OFF 13
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The four hooks of xmasq. Start reading here.
+ * The hooks of xmasq. Start reading here.
  *
  *     pod A ──▶ xmasq_pod_egress ──── masqueraded ───▶ xmasq_nic_egress ──▶ wire
  *                      │                                     ▲
@@ -25,25 +25,77 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* Packets leaving a pod: host-side veth, ingress. */
-SEC("tc")
-int xmasq_pod_egress(struct __sk_buff *skb)
+/*
+ * Packets leaving a pod. Where they are met is the mode; what happens to them is the same.
+ *
+ *   xmasq_pod_egress     veth:   host-side interface, TC ingress
+ *                        netkit: the pod's netkit, which runs it as the host-side interface
+ *   xmasq_l3_egress      netkit without Ethernet (mode l3)
+ *   xmasq_rpeer_egress   rpeer:  container-side interface, TC egress, in the pod's namespace;
+ *                        needs the kernel patch. One instance for each pod
+ */
+static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 l2, __u32 pod,
+						__u32 *ifindex)
 {
-	__u32 ifindex = 0, len = skb->len;
+	__u32 len = skb->len;
 	enum xm_reason r;
 
-	r = masquerade(skb, &ifindex);
+	r = masquerade(skb, l2, pod, ifindex);
 	count_bytes(r, len);
-	if (r == XM_R_MASQUERADED)
-		return bpf_redirect(ifindex, 0);
+	return r;
+}
+
+static __always_inline int not_redirected(enum xm_reason r)
+{
 	return r == XM_R_HELPER_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-/* Packets that the CNI delivers to a pod: host-side veth, egress. */
+SEC("tc")
+int xmasq_pod_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex = 0;
+	enum xm_reason r;
+
+	r = pod_sends(skb, L2_ETHERNET, skb->ifindex, &ifindex);
+	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : not_redirected(r);
+}
+
+SEC("tc")
+int xmasq_l3_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex = 0;
+	enum xm_reason r;
+
+	r = pod_sends(skb, L2_NONE, skb->ifindex, &ifindex);
+	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : not_redirected(r);
+}
+
+/*
+ * Not loaded by itself: the kernel may lack bpf_redirect_rpeer(), and no test of its address
+ * is possible, since kernels before 6.4 refuse one when they do have it.
+ */
+SEC("?tc")
+int xmasq_rpeer_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex = 0;
+	enum xm_reason r;
+
+	r = pod_sends(skb, L2_ETHERNET, instance_pod(), &ifindex);
+	return r == XM_R_MASQUERADED ? bpf_redirect_rpeer(ifindex, 0) : not_redirected(r);
+}
+
+/* Packets that the CNI delivers to a pod: host-side interface, TC egress, in every mode. */
 SEC("tc")
 int xmasq_pod_ingress(struct __sk_buff *skb)
 {
-	observe_delivery(skb);
+	observe_delivery(skb, L2_ETHERNET);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int xmasq_l3_ingress(struct __sk_buff *skb)
+{
+	observe_delivery(skb, L2_NONE);
 	return TC_ACT_UNSPEC;
 }
 
@@ -53,7 +105,8 @@ int xmasq_nic_egress(struct __sk_buff *skb)
 {
 	enum xm_reason r;
 
-	/* The mark is a secret, and none survives the way out of a pod's namespace. */
+	/* The mark is a secret, and no pod can set it: a mark does not survive the way out of a
+	 * namespace but by bpf_redirect_rpeer(), before which the program sets it. */
 	if (skb->mark == cfg.mark) {
 		skb->mark = 0;
 		return TC_ACT_UNSPEC;

@@ -90,7 +90,7 @@ int edge_teardown(void **state)
 	return system("cd /run; test ! -d netns || { umount netns/* 2>/dev/null; rm -r netns; }");
 }
 
-void bed_event(enum rtnl_event ev, uint32_t ifindex, void *arg)
+void bed_event(enum rtnl_event ev, int32_t nsid, uint32_t ifindex, void *arg)
 {
 	struct seen *s = arg;
 
@@ -98,7 +98,7 @@ void bed_event(enum rtnl_event ev, uint32_t ifindex, void *arg)
 		s->changed++;
 	else if (ev == RTNL_RESYNCED)
 		s->resynced++;
-	else
+	else if (nsid == INVENTORY_SELF)
 		s->lost = ifindex;
 }
 
@@ -124,7 +124,7 @@ const struct reconcile_item *bed_find(struct bed *b, const char *name)
 {
 	size_t i;
 
-	assert_int_equal(reconcile_desired(&b->inv, &b->cfg, &b->want), 0);
+	assert_int_equal(reconcile_desired(&b->inv, &b->cfg, &b->kernel, &b->want), 0);
 	for (i = 0; i < b->want.n; i++) {
 		if (!strcmp(b->want.v[i].name, name))
 			return &b->want.v[i];

@@ -39,6 +39,7 @@ struct seen {
 struct bed {
 	struct inventory inv;
 	struct config cfg;
+	struct mode_kernel kernel;
 	struct reconcile_set want;
 	struct rtnl *r;
 	struct seen seen;
@@ -47,7 +48,7 @@ struct bed {
 void bed_open(struct bed *b, unsigned int rcvbuf);
 void bed_close(struct bed *b);
 const struct reconcile_item *bed_find(struct bed *b, const char *name);
-void bed_event(enum rtnl_event ev, uint32_t ifindex, void *arg);
+void bed_event(enum rtnl_event ev, int32_t nsid, uint32_t ifindex, void *arg);
 int64_t now_ms(void);
 
 /* Dispatch events, and nothing but events, until the condition holds. */

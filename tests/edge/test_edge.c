@@ -183,7 +183,7 @@ static void test_overrun(void **state)
 	rtnl_stats(b.r, &st);
 	assert_true(st.overruns >= 1);
 	assert_true(st.resyncs >= 2);
-	assert_int_equal(reconcile_desired(&b.inv, &b.cfg, &b.want), 0);
+	assert_int_equal(reconcile_desired(&b.inv, &b.cfg, &b.kernel, &b.want), 0);
 	for (i = 0; i < b.want.n; i++)
 		found += b.want.v[i].attach;
 	assert_int_equal(found, 20);

@@ -82,10 +82,16 @@ refused() {
 		"$BATS_FILE_TMPDIR/xmasqd" --config "$BATS_FILE_TMPDIR/empty" --check-config
 }
 
-@test "modes that this build lacks, a pin_dir that cannot be: refused, with what to do" {
+# has_kfunc / has_netkit: what the running kernel offers
+has_kfunc() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'bpf_redirect_rpeer'"; }
+has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'netkit_prog_attach'"; }
+
+@test "modes that this kernel lacks, a pin_dir that cannot be: refused, with what to do" {
 	stop_clean n1
-	refused 'mode rpeer is not in this build; use "auto" or "veth"' -e 's/^mode: .*/mode: rpeer/'
-	refused 'mode netkit is not in this build' -e 's/^mode: .*/mode: netkit/'
+	has_kfunc || refused 'mode rpeer is not possible: the kernel lacks bpf_redirect_rpeer()' \
+		-e 's/^mode: .*/mode: rpeer/'
+	has_netkit || refused 'mode netkit is not possible: the kernel lacks netkit' \
+		-e 's/^mode: .*/mode: netkit/'
 	refused "pin_dir $BATS_TEST_TMPDIR/pins is not on a bpffs; mount one" \
 		-e "s|^pin_dir: .*|pin_dir: $BATS_TEST_TMPDIR/pins|"
 	[ ! -e "$BATS_TEST_TMPDIR/pins" ]

@@ -16,6 +16,7 @@
 struct bed {
 	struct inventory inv;
 	struct config cfg;
+	struct mode_kernel kernel;
 	struct reconcile_set want;
 	struct reconcile_diff diff;
 	struct reconcile_key have[1024];
@@ -150,7 +151,7 @@ static const struct reconcile_item *want(struct bed *b, uint32_t ifindex)
 {
 	size_t i;
 
-	assert_int_equal(reconcile_desired(&b->inv, &b->cfg, &b->want), 0);
+	assert_int_equal(reconcile_desired(&b->inv, &b->cfg, &b->kernel, &b->want), 0);
 	for (i = 0; i < b->want.n; i++) {
 		if (b->want.v[i].key.ifindex == ifindex)
 			return &b->want.v[i];
@@ -182,7 +183,7 @@ static void converge(struct bed *b, size_t add, size_t rem, size_t keep)
 {
 	size_t i, n = 0;
 
-	assert_int_equal(reconcile_desired(&b->inv, &b->cfg, &b->want), 0);
+	assert_int_equal(reconcile_desired(&b->inv, &b->cfg, &b->kernel, &b->want), 0);
 	assert_int_equal(reconcile_diff(&b->inv, &b->want, b->have, b->n_have, &b->diff), 0);
 	assert_int_equal(b->diff.n_add, add);
 	assert_int_equal(b->diff.n_remove, rem);
@@ -256,6 +257,87 @@ static void test_not_pods(void **state)
 	veth(b, 10, "vethptp", 6, 2);
 	addr(b, INVENTORY_SELF, 10, "10.244.1.1", 32, false);
 	ASSERT_ATTACH(b, 10, RECONCILE_POD);
+}
+
+static enum config_mode mode_of(struct bed *b, uint32_t ifindex)
+{
+	const struct reconcile_item *it = want(b, ifindex);
+
+	assert_non_null(it);
+	return it->key.mode;
+}
+
+/* What is configured, what the kernel has and what a pod's interface is make its mode. */
+static void test_modes(void **state)
+{
+	static const struct {
+		enum config_mode wanted;
+		bool rpeer, netkit;
+		enum config_mode veth, primary, secondary;
+	} rows[] = {
+		{ CONFIG_MODE_AUTO, false, false, CONFIG_MODE_VETH, CONFIG_MODE_VETH,
+		  CONFIG_MODE_VETH },
+		{ CONFIG_MODE_AUTO, true, false, CONFIG_MODE_RPEER, CONFIG_MODE_VETH,
+		  CONFIG_MODE_VETH },
+		{ CONFIG_MODE_AUTO, false, true, CONFIG_MODE_VETH, CONFIG_MODE_NETKIT,
+		  CONFIG_MODE_VETH },
+		{ CONFIG_MODE_AUTO, true, true, CONFIG_MODE_RPEER, CONFIG_MODE_NETKIT,
+		  CONFIG_MODE_VETH },
+		{ CONFIG_MODE_RPEER, true, true, CONFIG_MODE_RPEER, CONFIG_MODE_NETKIT,
+		  CONFIG_MODE_VETH },
+		{ CONFIG_MODE_NETKIT, true, true, CONFIG_MODE_RPEER, CONFIG_MODE_NETKIT,
+		  CONFIG_MODE_VETH },
+		{ CONFIG_MODE_VETH, true, true, CONFIG_MODE_VETH, CONFIG_MODE_VETH,
+		  CONFIG_MODE_VETH },
+	};
+	struct bed *b = *state;
+	struct nl_msg m;
+
+	veth(b, 5, "veth5", 3, 2);
+	m = veth_msg(6, "nk6", 4, 2);
+	(void)snprintf(m.link.kind, sizeof(m.link.kind), "netkit");
+	m.link.primary = true;
+	m.link.l3 = true;
+	assert_int_equal(apply(b, &m), 1);
+	m = veth_msg(7, "nk7", 5, 2);
+	(void)snprintf(m.link.kind, sizeof(m.link.kind), "netkit");
+	assert_int_equal(apply(b, &m), 1);
+	for (size_t i = 0; i < XM_ARRAY_SIZE(rows); i++) {
+		b->cfg.mode = rows[i].wanted;
+		b->kernel.rpeer = rows[i].rpeer;
+		b->kernel.netkit = rows[i].netkit;
+		assert_int_equal(mode_of(b, 5), rows[i].veth);
+		assert_int_equal(mode_of(b, 6), rows[i].primary);
+		assert_int_equal(mode_of(b, 7), rows[i].secondary);
+	}
+	assert_false(want(b, 5)->key.l3);
+	assert_true(want(b, 6)->key.l3);
+}
+
+/* The one word for a node, and what a configured mode lacks. */
+static void test_mode_of_node(void **state)
+{
+	struct mode_kernel k = { .rpeer_why = "no kfunc", .netkit_why = "no netkit" };
+	char why[MODE_WHY];
+
+	(void)state;
+	assert_null(mode_missing(CONFIG_MODE_AUTO, &k));
+	assert_null(mode_missing(CONFIG_MODE_VETH, &k));
+	assert_string_equal(mode_missing(CONFIG_MODE_RPEER, &k), "no kfunc");
+	assert_string_equal(mode_missing(CONFIG_MODE_NETKIT, &k), "no netkit");
+	assert_int_equal(mode_of_node(CONFIG_MODE_AUTO, &k, 0, 2, why, sizeof(why)),
+			 CONFIG_MODE_VETH);
+	assert_string_equal(why, "auto: no kfunc");
+	assert_int_equal(mode_of_node(CONFIG_MODE_AUTO, &k, 1, 0, why, sizeof(why)),
+			 CONFIG_MODE_NETKIT);
+	k.rpeer = true;
+	assert_null(mode_missing(CONFIG_MODE_RPEER, &k));
+	assert_int_equal(mode_of_node(CONFIG_MODE_RPEER, &k, 1, 1, why, sizeof(why)),
+			 CONFIG_MODE_RPEER);
+	assert_string_equal(
+		why, "configured: the kernel has bpf_redirect_rpeer(); netkit pods use netkit");
+	assert_int_equal(mode_of_node(CONFIG_MODE_VETH, &k, 1, 1, why, sizeof(why)),
+			 CONFIG_MODE_VETH);
 }
 
 static void test_lists(void **state)
@@ -532,10 +614,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_pod),	      T(test_not_pods),		T(test_lists),
-		T(test_nic_auto),     T(test_nic_named),	T(test_nic_is_veth),
-		T(test_index_reused), T(test_nsid_before_link), T(test_strangers),
-		T(test_resync),	      T(test_routes),		T(test_many),
+		T(test_pod),	      T(test_not_pods),
+		T(test_modes),	      cmocka_unit_test(test_mode_of_node),
+		T(test_lists),	      T(test_nic_auto),
+		T(test_nic_named),    T(test_nic_is_veth),
+		T(test_index_reused), T(test_nsid_before_link),
+		T(test_strangers),    T(test_resync),
+		T(test_routes),	      T(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

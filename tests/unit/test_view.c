@@ -129,17 +129,19 @@ static void test_pods_json(void **state)
 		  .addrs = "10.244.1.11",
 		  .kind = "veth",
 		  .attached = true,
+		  .mode = "netkit",
 		  .attach_us = 1500 },
 		{ .ifname = "v\xff\x01", .ifindex = 6, .kind = "veth", .reason = "no \"netns\"" },
 	};
 
 	(void)state;
-	expect_json(view_pods_json(p, 2),
-		    "{\"pods\":[{\"ifname\":\"vethA\",\"ifindex\":5,\"netns\":\"nsid 3\","
-		    "\"addrs\":\"10.244.1.11\",\"kind\":\"veth\",\"attached\":true,\"reason\":\"\","
-		    "\"attach_us\":1500},{\"ifname\":\"v?\\u0001\",\"ifindex\":6,\"netns\":\"\","
-		    "\"addrs\":\"\",\"kind\":\"veth\",\"attached\":false,"
-		    "\"reason\":\"no \\\"netns\\\"\",\"attach_us\":null}]}");
+	expect_json(
+		view_pods_json(p, 2),
+		"{\"pods\":[{\"ifname\":\"vethA\",\"ifindex\":5,\"netns\":\"nsid 3\","
+		"\"addrs\":\"10.244.1.11\",\"kind\":\"veth\",\"attached\":true,"
+		"\"mode\":\"netkit\",\"reason\":\"\",\"attach_us\":1500},{\"ifname\":\"v?\\u0001\",\"ifindex\":6,\"netns\":\"\","
+		"\"addrs\":\"\",\"kind\":\"veth\",\"attached\":false,"
+		"\"mode\":null,\"reason\":\"no \\\"netns\\\"\",\"attach_us\":null}]}");
 	expect_json(view_pods_json(NULL, 0), "{\"pods\":[]}");
 }
 
@@ -356,6 +358,7 @@ static void test_show_others(void **state)
 		  .addrs = "10.244.1.12",
 		  .kind = "veth",
 		  .attached = true,
+		  .mode = "rpeer",
 		  .attach_us = 1540 },
 		{ .ifname = "veth\033[", .kind = "veth", .reason = "excluded" },
 	};
@@ -381,9 +384,9 @@ static void test_show_others(void **state)
 
 	(void)state;
 	expect_shown(CTL_PODS, view_pods_json(pods, 2), NULL,
-		     "INTERFACE  NETNS  ADDRESSES    KIND  STATE     ATTACHED IN  REASON\n"
-		     "veth?[     -      -            veth  overlay             -  excluded\n"
-		     "vethB      b      10.244.1.12  veth  attached       1.5 ms  -\n");
+		     "INTERFACE  NETNS  ADDRESSES    KIND  STATE     MODE   ATTACHED IN  REASON\n"
+		     "veth?[     -      -            veth  overlay   -                -  excluded\n"
+		     "vethB      b      10.244.1.12  veth  attached  rpeer       1.5 ms  -\n");
 	expect_shown(
 		CTL_PEERS, view_peers_json(peers, 2), NULL,
 		"PEER         STATE     TCP    UDP      RTT  FLOWS  OWNER  HELLOS OUT  IN  HINT\n"

@@ -106,6 +106,28 @@ static int parse_tunnel(const struct nlattr *data, struct nl_link *l)
 	return 0;
 }
 
+/* enum of linux/if_link.h, which Debian 12's headers are too old for */
+enum {
+	NETKIT_PRIMARY = 2, /* u8 */
+	NETKIT_MODE = 5,    /* u32 */
+	NETKIT_MODE_L3 = 1,
+};
+
+static int parse_netkit(const struct nlattr *data, struct nl_link *l)
+{
+	const struct nlattr *tb[NETKIT_MODE + 1];
+	uint8_t primary = 0;
+	uint32_t mode = 0;
+
+	if (nested(data, tb, NETKIT_MODE) ||
+	    get_opt(tb[NETKIT_PRIMARY], &primary, sizeof(primary)) ||
+	    get_opt(tb[NETKIT_MODE], &mode, sizeof(mode)))
+		return -EINVAL;
+	l->primary = primary;
+	l->l3 = mode == NETKIT_MODE_L3;
+	return 0;
+}
+
 static int parse_link(const struct nlmsghdr *nlh, struct nl_link *l)
 {
 	const struct nlattr *tb[IFLA_LINK_NETNSID + 1];
@@ -148,7 +170,11 @@ static int parse_link(const struct nlmsghdr *nlh, struct nl_link *l)
 		return -EINVAL;
 	if (info[IFLA_INFO_KIND] && nl_get_str(info[IFLA_INFO_KIND], l->kind, sizeof(l->kind)))
 		return -EINVAL;
-	return info[IFLA_INFO_DATA] ? parse_tunnel(info[IFLA_INFO_DATA], l) : 0;
+	if (!info[IFLA_INFO_DATA])
+		return 0;
+	if (!strcmp(l->kind, "netkit"))
+		return parse_netkit(info[IFLA_INFO_DATA], l);
+	return parse_tunnel(info[IFLA_INFO_DATA], l);
 }
 
 static int parse_addr(const struct nlmsghdr *nlh, struct nl_addr *r)

@@ -205,7 +205,8 @@ static void check_lists(struct reconcile_item *it, const struct config *cfg,
 	}
 }
 
-static int add_pod(const struct inventory *inv, const struct config *cfg, const struct inv_link *l,
+static int add_pod(const struct inventory *inv, const struct config *cfg,
+		   const struct mode_kernel *kernel, const struct inv_link *l,
 		   struct reconcile_set *out)
 {
 	struct reconcile_item *it = push_link(out, l, RECONCILE_POD);
@@ -217,6 +218,8 @@ static int add_pod(const struct inventory *inv, const struct config *cfg, const 
 		return -ENOMEM;
 	it->key.netnsid = l->l.netnsid;
 	it->key.peer_ifindex = l->l.link;
+	it->key.mode = mode_of_link(cfg->mode, kernel, &l->l);
+	it->key.l3 = l->l.l3;
 	it->attach = true;
 	a = inventory_addrs(inv, l->l.netnsid, l->l.link, &n);
 	copy_addrs(it, a, n);
@@ -269,7 +272,7 @@ static bool is_other_pod_kind(const char *kind)
 }
 
 int reconcile_desired(const struct inventory *inv, const struct config *cfg,
-		      struct reconcile_set *out)
+		      const struct mode_kernel *kernel, struct reconcile_set *out)
 {
 	struct nics nics;
 	size_t i, n;
@@ -296,7 +299,7 @@ int reconcile_desired(const struct inventory *inv, const struct config *cfg,
 			copy_addrs(it, a, n);
 		} else if (l->l.has_netnsid && l->l.link &&
 			   (inventory_is_pod_kind(l->l.kind) || is_other_pod_kind(l->l.kind))) {
-			err = add_pod(inv, cfg, l, out);
+			err = add_pod(inv, cfg, kernel, l, out);
 		}
 	}
 	if (err)
@@ -314,7 +317,8 @@ static int cmp_key(const void *a, const void *b)
 static bool same_key(const struct reconcile_key *a, const struct reconcile_key *b)
 {
 	return a->ifindex == b->ifindex && a->gen == b->gen && a->role == b->role &&
-	       a->netnsid == b->netnsid && a->peer_ifindex == b->peer_ifindex;
+	       a->netnsid == b->netnsid && a->peer_ifindex == b->peer_ifindex &&
+	       a->mode == b->mode && a->l3 == b->l3;
 }
 
 static void remove_key(const struct inventory *inv, const struct reconcile_key *k,

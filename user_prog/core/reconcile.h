@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "inventory.h"
+#include "mode.h"
 
 #define RECONCILE_ADDRS	 8
 #define RECONCILE_REASON 128
@@ -29,6 +30,8 @@ enum reconcile_role {
  * @role: which programs
  * @netnsid: pod: namespace of the other end, else NL_NSID_NONE
  * @peer_ifindex: pod: the other end, in that namespace, else 0
+ * @mode: pod: VETH, RPEER or NETKIT, else AUTO
+ * @l3: pod: its packets have no Ethernet header
  *
  * Two equal keys: nothing to do. Any difference: detach the old, attach the new.
  */
@@ -38,6 +41,8 @@ struct reconcile_key {
 	enum reconcile_role role;
 	int32_t netnsid;
 	uint32_t peer_ifindex;
+	enum config_mode mode;
+	bool l3;
 };
 
 /**
@@ -72,11 +77,12 @@ void reconcile_set_free(struct reconcile_set *set);
 
 /**
  * reconcile_desired() - every underlay and pod interface, attached or not and why
+ * @kernel: what modes there are
  * @out: replaced
  * Return: 0 or -ENOMEM (@out is then empty).
  */
 int reconcile_desired(const struct inventory *inv, const struct config *cfg,
-		      struct reconcile_set *out);
+		      const struct mode_kernel *kernel, struct reconcile_set *out);
 
 /**
  * struct reconcile_removal - an attachment that should not be

@@ -88,10 +88,10 @@ static int finish(struct table *t, const struct show_options *o, FILE *out)
 static int show_pods(struct json_object *result, const struct show_options *o, FILE *out)
 {
 	static const struct table_column cols[] = {
-		{ "INTERFACE", false, false }, { "NETNS", false, false },
-		{ "ADDRESSES", false, false }, { "KIND", false, false },
-		{ "STATE", false, true },      { "ATTACHED IN", true, false },
-		{ "REASON", false, false },
+		{ "INTERFACE", false, false },	{ "NETNS", false, false },
+		{ "ADDRESSES", false, false },	{ "KIND", false, false },
+		{ "STATE", false, true },	{ "MODE", false, false },
+		{ "ATTACHED IN", true, false }, { "REASON", false, false },
 	};
 	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
 	struct json_object **v;
@@ -111,8 +111,8 @@ static int show_pods(struct json_object *result, const struct show_options *o, F
 		table_row(t, on ? TABLE_GOOD : TABLE_WARN,
 			  (const char *[]){ jsonx_str(v[i], "ifname"), jsonx_str(v[i], "netns"),
 					    jsonx_str(v[i], "addrs"), jsonx_str(v[i], "kind"),
-					    on ? "attached" : "overlay", us,
-					    jsonx_str(v[i], "reason") });
+					    on ? "attached" : "overlay", jsonx_str(v[i], "mode"),
+					    us, jsonx_str(v[i], "reason") });
 	}
 	free(v);
 	return finish(t, o, out);

@@ -176,6 +176,7 @@ static bool fill_pod(struct json_object *o, const void *item)
 	return jsonx_put_str(o, "ifname", p->ifname) && jsonx_put_u64(o, "ifindex", p->ifindex) &&
 	       jsonx_put_str(o, "netns", p->netns) && jsonx_put_str(o, "addrs", p->addrs) &&
 	       jsonx_put_str(o, "kind", p->kind) && jsonx_put_bool(o, "attached", p->attached) &&
+	       (p->attached ? jsonx_put_str(o, "mode", p->mode) : jsonx_put_null(o, "mode")) &&
 	       jsonx_put_str(o, "reason", p->reason) &&
 	       (p->attach_us ? jsonx_put_u64(o, "attach_us", p->attach_us)
 			     : jsonx_put_null(o, "attach_us"));

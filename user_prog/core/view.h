@@ -45,7 +45,7 @@ struct view_status {
 	uint32_t pid;
 	uint64_t uptime_ms;
 	uint64_t epoch;
-	const char *mode;	       /* "veth" */
+	const char *mode;	       /* rpeer, netkit, veth: see mode_of_node() */
 	const char *mode_reason;       /* why this one */
 	const char *node_addrs;	       /* "172.31.0.1", comma separated */
 	const char *node_addrs_unused; /* those beyond XM_NODES_MAX; NULL or "" none */
@@ -78,7 +78,8 @@ struct view_pod {
 	char addrs[VIEW_NAME]; /* "10.244.1.11", comma separated */
 	char kind[16];	       /* veth, netkit */
 	bool attached;
-	char reason[384];   /* when not attached */
+	const char *mode;   /* when attached: rpeer, netkit, veth */
+	char reason[384];   /* when not attached, or why not in a better mode */
 	uint64_t attach_us; /* from the netlink event to attached, 0 unknown */
 };
 

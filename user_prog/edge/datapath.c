@@ -4,8 +4,11 @@
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,6 +27,9 @@ static const char *const prog_names[DATAPATH_PROGS] = {
 	[DATAPATH_POD_INGRESS] = "xmasq_pod_ingress",
 	[DATAPATH_NIC_EGRESS] = "xmasq_nic_egress",
 	[DATAPATH_NIC_INGRESS] = "xmasq_nic_ingress",
+	[DATAPATH_L3_EGRESS] = "xmasq_l3_egress",
+	[DATAPATH_L3_INGRESS] = "xmasq_l3_ingress",
+	[DATAPATH_RPEER_EGRESS] = "xmasq_rpeer_egress",
 };
 
 const char *datapath_prog_name(enum datapath_prog which)
@@ -40,11 +46,12 @@ int datapath_prog_info(const struct datapath *d, enum datapath_prog which, uint3
 		       uint32_t *insns)
 {
 	struct bpf_prog_info info = {};
+	int fd = datapath_prog_fd(d, which);
 	__u32 len = sizeof(info);
-	int err;
 
-	err = bpf_obj_get_info_by_fd(datapath_prog_fd(d, which), &info, &len);
-	if (err)
+	if (fd < 0)
+		return -ENOENT;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return -errno;
 	*id = info.id;
 	*insns = info.xlated_prog_len / sizeof(struct bpf_insn);
@@ -145,10 +152,11 @@ static int set_maps(struct xmasq_bpf *skel, const struct datapath *d, const stru
 
 /*
  * One load: skeleton with all constants set, around the maps of @old, of the pins, or new
- * ones. NULL with @err, which is logged.
+ * ones. NULL with @err.
  */
-static struct xmasq_bpf *load(const struct datapath *d, const struct config *c, const __be32 *node,
-			      unsigned int n_node, const struct xmasq_bpf *old, int *err)
+static struct xmasq_bpf *load_once(const struct datapath *d, const struct config *c,
+				   const __be32 *node, unsigned int n_node,
+				   const struct xmasq_bpf *old, int *err)
 {
 	struct xmasq_bpf *skel;
 	struct xm_config x;
@@ -161,16 +169,108 @@ static struct xmasq_bpf *load(const struct datapath *d, const struct config *c, 
 	}
 	fill_config(&x, c, &d->meta, d->hz, node, n_node);
 	memcpy((void *)&skel->rodata->cfg, &x, sizeof(x));
-	*err = set_maps(skel, d, c, old);
-	if (!*err)
-		*err = xmasq_bpf__load(skel);
+	*err = bpf_program__set_autoload(skel->progs.xmasq_rpeer_egress,
+					 d->kernel.rpeer && c->mode != CONFIG_MODE_VETH);
+	*err = *err ?: set_maps(skel, d, c, old);
+	*err = *err ?: xmasq_bpf__load(skel);
 	if (*err) {
-		log_error("cannot load the TC programs: %s; %s", strerror(-*err),
-			  datapath_hint(*err));
 		xmasq_bpf__destroy(skel);
 		return NULL;
 	}
 	return skel;
+}
+
+/* The same; a kernel that refuses bpf_redirect_rpeer() does not keep the rest from running. */
+static struct xmasq_bpf *load(struct datapath *d, const struct config *c, const __be32 *node,
+			      unsigned int n_node, const struct xmasq_bpf *old, int *err)
+{
+	struct xmasq_bpf *skel;
+
+	skel = load_once(d, c, node, n_node, old, err);
+	if (!skel && d->kernel.rpeer && c->mode != CONFIG_MODE_VETH) {
+		d->kernel.rpeer = false;
+		skel = load_once(d, c, node, n_node, old, err);
+		if (skel) {
+			snprintf(
+				d->kernel.rpeer_why, sizeof(d->kernel.rpeer_why),
+				"the kernel has bpf_redirect_rpeer() and refuses the program that calls it");
+			log_warn("%s; its log is above", d->kernel.rpeer_why);
+		}
+	}
+	if (!skel)
+		log_error("cannot load the TC programs: %s; %s", strerror(-*err),
+			  datapath_hint(*err));
+	return skel;
+}
+
+int datapath_probe(struct datapath *d)
+{
+	struct mode_kernel *k = &d->kernel;
+	struct btf *btf;
+	int err;
+
+	memset(k, 0, sizeof(*k));
+	btf = btf__load_vmlinux_btf();
+	err = libbpf_get_error(btf);
+	if (err) {
+		log_error(
+			"cannot read the kernel's type information: %s; /sys/kernel/btf/vmlinux is needed (CONFIG_DEBUG_INFO_BTF)",
+			strerror(-err));
+		return err;
+	}
+	k->rpeer = btf__find_by_name_kind(btf, "bpf_redirect_rpeer", BTF_KIND_FUNC) > 0;
+	if (!k->rpeer)
+		snprintf(k->rpeer_why, sizeof(k->rpeer_why),
+			 "the kernel lacks bpf_redirect_rpeer() (see kernel-patch/README.md)");
+	k->netkit = btf__find_by_name_kind(btf, "netkit_prog_attach", BTF_KIND_FUNC) > 0;
+	if (!k->netkit)
+		snprintf(k->netkit_why, sizeof(k->netkit_why),
+			 "the kernel lacks netkit (CONFIG_NETKIT, Linux 6.7 and newer)");
+	btf__free(btf);
+	return 0;
+}
+
+/*
+ * The loaded program's instructions, relocated for this kernel and these maps, with the pod's
+ * number in the place of the one that stands for it.
+ */
+int datapath_instance(const struct datapath *d, uint32_t ifindex, int *fd, uint32_t *id)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	const struct bpf_program *prog = d->skel->progs.xmasq_rpeer_egress;
+	size_t n = bpf_program__insn_cnt(prog), found = 0;
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	struct bpf_insn *insns;
+	int err = 0;
+
+	if (bpf_program__fd(prog) < 0)
+		return -EOPNOTSUPP;
+	insns = malloc(n * sizeof(*insns));
+	if (!insns)
+		return -ENOMEM;
+	memcpy(insns, bpf_program__insns(prog), n * sizeof(*insns));
+	for (size_t i = 0; i + 1 < n; i++) {
+		if (insns[i].code != (BPF_LD | BPF_IMM | BPF_DW) || insns[i].src_reg ||
+		    (__u32)insns[i].imm != (__u32)XM_INSTANCE_POD ||
+		    (__u32)insns[i + 1].imm != (__u32)(XM_INSTANCE_POD >> 32))
+			continue;
+		insns[i].imm = (__s32)ifindex;
+		insns[i + 1].imm = 0;
+		found++;
+	}
+	*fd = found ? bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, prog_names[DATAPATH_RPEER_EGRESS],
+				    "GPL", insns, n, &opts)
+		    : -EBADMSG;
+	free(insns);
+	if (*fd < 0)
+		return *fd;
+	if (bpf_obj_get_info_by_fd(*fd, &info, &len))
+		err = -errno;
+	*id = info.id;
+	if (err)
+		close(*fd);
+	return err;
 }
 
 static size_t page_round(size_t len)

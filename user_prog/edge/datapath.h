@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "mode.h"
 #include "xm_types.h"
 
 struct xmasq_bpf;
@@ -33,6 +34,9 @@ enum datapath_prog {
 	DATAPATH_POD_INGRESS,
 	DATAPATH_NIC_EGRESS,
 	DATAPATH_NIC_INGRESS,
+	DATAPATH_L3_EGRESS,
+	DATAPATH_L3_INGRESS,
+	DATAPATH_RPEER_EGRESS, /* only with @rpeer; attached as instances */
 	DATAPATH_PROGS,
 };
 
@@ -48,7 +52,8 @@ struct datapath {
 	size_t labels_len, peers_len;
 	uint32_t n_labels, n_peers;
 	struct xm_meta meta;
-	struct xm_clock clock; /* last sample */
+	struct xm_clock clock;	   /* last sample */
+	struct mode_kernel kernel; /* what the kernel offers, see datapath_probe() */
 	uint32_t hz;
 	bool reused;   /* maps of an earlier run were taken over */
 	bool made_dir; /* pin_dir was not there */
@@ -67,8 +72,17 @@ struct datapath {
 int datapath_lock(struct datapath *d, const char *pin_dir, bool make);
 
 /**
+ * datapath_probe() - fill @d->kernel
+ *
+ * Looks into the kernel's type information. That bpf_redirect_rpeer() can be called is known
+ * only after datapath_open(), which takes @d->kernel.rpeer back if not. Return: 0 or -errno,
+ * logged.
+ */
+int datapath_probe(struct datapath *d);
+
+/**
  * datapath_open() - load the programs, take over or make the maps, pin everything
- * @d: locked
+ * @d: locked, and probed
  * @node: our underlay addresses (network byte order), @n_node of them
  * @event: called by datapath_poll()
  *
@@ -108,9 +122,21 @@ int datapath_unpin(const char *pin_dir);
  */
 void datapath_wait_quiet(const char *pin_dir);
 
+/** datapath_prog_fd() - descriptor that stays @d's; negative when that program is not loaded */
 int datapath_prog_fd(const struct datapath *d, enum datapath_prog which);
+
+/**
+ * datapath_instance() - load DATAPATH_RPEER_EGRESS for one pod
+ * @ifindex: the pod's host-side interface
+ * @fd: descriptor that the caller closes once it is attached
+ * @id: kernel id of the program
+ *
+ * Return: 0 or -errno.
+ */
+int datapath_instance(const struct datapath *d, uint32_t ifindex, int *fd, uint32_t *id);
+
 const char *datapath_prog_name(enum datapath_prog which);
-/** datapath_prog_info() - kernel id and verified instructions */
+/** datapath_prog_info() - kernel id and verified instructions; -ENOENT when not loaded */
 int datapath_prog_info(const struct datapath *d, enum datapath_prog which, uint32_t *id,
 		       uint32_t *insns);
 

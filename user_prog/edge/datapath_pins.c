@@ -210,6 +210,8 @@ void datapath_pins_progs(struct datapath *d)
 		pin_path(path, sizeof(path), d->pin_dir, datapath_prog_name(i));
 		/* bpffs cannot rename over an old pin, and a pin cannot be replaced. */
 		unlink(path);
+		if (datapath_prog_fd(d, i) < 0)
+			continue; /* not in this load */
 		err = pin(d, datapath_prog_name(i), datapath_prog_fd(d, i));
 		/* For people who look; what is attached does not need it. */
 		if (err)
@@ -239,7 +241,7 @@ int datapath_repin(struct datapath *d)
 		int err2;
 
 		pin_path(path, sizeof(path), d->pin_dir, name);
-		if (!access(path, F_OK))
+		if (!access(path, F_OK) || (prog && datapath_prog_fd(d, which) < 0))
 			continue;
 		err2 = pin(d, name, prog ? datapath_prog_fd(d, which) : map_fd(d, name));
 		made += !err2;

@@ -186,6 +186,47 @@ int netns_open(int32_t nsid)
 	return w.fd >= 0 ? w.fd : -ENOENT;
 }
 
+struct each {
+	struct netns_names seen; /* by id; names do not matter */
+	int32_t self;		 /* id that our namespace has in itself */
+	void (*fn)(int32_t nsid, int fd, void *arg);
+	void *arg;
+};
+
+static int once(int32_t nsid, const char *name, int fd, void *arg)
+{
+	struct each *e = arg;
+	int err;
+
+	if (nsid == e->self || netns_name(&e->seen, nsid))
+		return 0;
+	err = add_name(nsid, name, fd, &e->seen);
+	if (!err)
+		e->fn(nsid, fd, e->arg);
+	return err;
+}
+
+int netns_each(void (*fn)(int32_t nsid, int fd, void *arg), void *arg)
+{
+	struct each e = { .fn = fn, .arg = arg };
+	struct rtnl_req req;
+	size_t i;
+	int ret;
+
+	ret = netns_self_id(&e.self);
+	if (!ret)
+		ret = rtnl_req_open(&req);
+	if (ret)
+		return ret;
+	for (i = 0; !ret && i < XM_ARRAY_SIZE(dirs); i++)
+		ret = walk_dir(&req, dirs[i], "", once, &e);
+	if (!ret)
+		ret = walk_dir(&req, "/proc", "/ns/net", once, &e);
+	rtnl_req_close(&req);
+	free(e.seen.v);
+	return ret;
+}
+
 int netns_run(int fd, int (*fn)(void *arg), void *arg)
 {
 	int home = open(SELF_NS, O_RDONLY | O_CLOEXEC);

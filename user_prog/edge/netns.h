@@ -42,6 +42,14 @@ const char *netns_name(const struct netns_names *t, int32_t nsid);
 int netns_open(int32_t nsid);
 
 /**
+ * netns_each() - look at every other namespace that has an id in the current one
+ * @fn: called once for each, with a descriptor that it does not own
+ *
+ * Those with a name first, then those of processes. Return: 0 or -errno.
+ */
+int netns_each(void (*fn)(int32_t nsid, int fd, void *arg), void *arg);
+
+/**
  * netns_run() - call a function inside another namespace
  * @fd: from netns_open()
  *

@@ -28,7 +28,10 @@ struct rtnl {
 	bool stale;	 /* a dump is due */
 	int32_t self_id; /* id of our namespace in itself, NL_NSID_NONE */
 	struct rtnl_stats stats;
-	uint32_t tc_lost[TC_LOST_MAX];
+	struct {
+		int32_t nsid;
+		uint32_t ifindex;
+	} tc_lost[TC_LOST_MAX];
 	unsigned int n_tc_lost;
 	bool changed;
 	_Alignas(8) char buf[EVENT_MAX];
@@ -187,18 +190,20 @@ static int follow_up(struct rtnl *r)
 	return err;
 }
 
-static void tc_lost(struct rtnl *r, uint32_t ifindex)
+static void tc_lost(struct rtnl *r, int32_t nsid, uint32_t ifindex)
 {
 	unsigned int i;
 
 	for (i = 0; i < r->n_tc_lost; i++) {
-		if (r->tc_lost[i] == ifindex)
+		if (r->tc_lost[i].nsid == nsid && r->tc_lost[i].ifindex == ifindex)
 			return;
 	}
-	if (r->n_tc_lost < TC_LOST_MAX)
-		r->tc_lost[r->n_tc_lost++] = ifindex;
-	else
+	if (r->n_tc_lost == TC_LOST_MAX) {
 		r->stale = true; /* too many to tell one by one: RTNL_RESYNCED covers them */
+		return;
+	}
+	r->tc_lost[r->n_tc_lost].nsid = nsid;
+	r->tc_lost[r->n_tc_lost++].ifindex = ifindex;
 }
 
 static int on_event(struct rtnl *r, int32_t nsid, const struct nlmsghdr *nlh)
@@ -213,8 +218,8 @@ static int on_event(struct rtnl *r, int32_t nsid, const struct nlmsghdr *nlh)
 			r->stats.malformed++;
 		return 0;
 	}
-	if ((m.type == NL_QDISC || m.type == NL_FILTER) && m.del && nsid == INVENTORY_SELF)
-		tc_lost(r, m.tc.ifindex);
+	if ((m.type == NL_QDISC || m.type == NL_FILTER) && m.del)
+		tc_lost(r, nsid, m.tc.ifindex);
 	if (m.type == NL_NSID && !m.del && m.nsid.nsid != NL_NSID_NONE &&
 	    r->self_id == NL_NSID_NONE) {
 		err = netns_self_id(&r->self_id);
@@ -310,11 +315,11 @@ int rtnl_dispatch(struct rtnl *r, rtnl_cb cb, void *arg)
 	if (!ret)
 		ret = follow_up(r);
 	if (resynced)
-		cb(RTNL_RESYNCED, 0, arg);
+		cb(RTNL_RESYNCED, INVENTORY_SELF, 0, arg);
 	else if (r->changed)
-		cb(RTNL_CHANGED, 0, arg);
+		cb(RTNL_CHANGED, INVENTORY_SELF, 0, arg);
 	for (i = 0; i < r->n_tc_lost; i++)
-		cb(RTNL_TC_LOST, r->tc_lost[i], arg);
+		cb(RTNL_TC_LOST, r->tc_lost[i].nsid, r->tc_lost[i].ifindex, arg);
 	r->changed = false;
 	r->n_tc_lost = 0;
 	return ret;

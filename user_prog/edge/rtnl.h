@@ -42,11 +42,12 @@ enum rtnl_event {
 	RTNL_CHANGED = 1, /* the inventory changed: reconcile. Once for each dispatch */
 	RTNL_RESYNCED,	  /* events were lost and everything was dumped: reconcile, and
 			   * check every attachment with tc_query() */
-	RTNL_TC_LOST,	  /* a qdisc or filter went from @ifindex: check it with tc_query();
-			   * our own work causes these events, too */
+	RTNL_TC_LOST,	  /* a qdisc or filter went from @ifindex of @nsid: check it with
+			   * tc_query(); our own work causes these events, too */
 };
 
-typedef void (*rtnl_cb)(enum rtnl_event ev, uint32_t ifindex, void *arg);
+/* @nsid: RTNL_TC_LOST: namespace of @ifindex, INVENTORY_SELF or an id */
+typedef void (*rtnl_cb)(enum rtnl_event ev, int32_t nsid, uint32_t ifindex, void *arg);
 
 struct rtnl_stats {
 	uint64_t messages;  /* events read */

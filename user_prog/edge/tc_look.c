@@ -121,14 +121,17 @@ static void prog_name(uint32_t id, char out[BPF_OBJ_NAME_LEN])
 	close(fd);
 }
 
-bool tc_look_ours(const struct nl_tc *f)
+bool tc_look_our_prog(uint32_t id)
 {
 	char name[BPF_OBJ_NAME_LEN];
 
-	if (strcmp(f->kind, "bpf") != 0)
-		return false;
-	prog_name(f->bpf_id, name);
+	prog_name(id, name);
 	return !strncmp(name, TC_LOOK_PREFIX, strlen(TC_LOOK_PREFIX));
+}
+
+bool tc_look_ours(const struct nl_tc *f)
+{
+	return !strcmp(f->kind, "bpf") && tc_look_our_prog(f->bpf_id);
 }
 
 void tc_look_describe(const struct nl_tc *f, char *out, size_t max)

@@ -26,6 +26,9 @@ int tc_look_filters(uint32_t ifindex, enum tc_dir dir, int (*fn)(const struct nl
  */
 int tc_look_clsact(uint32_t ifindex, char kind[NL_NAME]);
 
+/** tc_look_our_prog() - whether a loaded program is ours, by its name */
+bool tc_look_our_prog(uint32_t id);
+
 /** tc_look_ours() - whether a filter runs a program of ours */
 bool tc_look_ours(const struct nl_tc *f);
 

@@ -9,35 +9,15 @@
 
 #include "daemon.h"
 #include "log.h"
-
-/* Which program goes where. */
-struct place {
-	enum tc_dir dir;
-	enum datapath_prog prog;
-};
-
-static const struct place nic_places[2] = {
-	/* Egress first: what pods send through us must be recognised from the start. */
-	{ TC_EGRESS, DATAPATH_NIC_EGRESS },
-	{ TC_INGRESS, DATAPATH_NIC_INGRESS },
-};
-
-/* The host-side veth's ingress is what the pod sends. What is delivered shows the CNI's
- * consent only behind every filter that may still drop it. */
-static const struct place pod_places[2] = {
-	{ TC_EGRESS_LAST, DATAPATH_POD_INGRESS },
-	{ TC_INGRESS, DATAPATH_POD_EGRESS },
-};
-
-static const struct place *places_of(enum reconcile_role role)
-{
-	return role == RECONCILE_NIC ? nic_places : pod_places;
-}
+#include "netkit.h"
+#include "place.h"
 
 static const char *role_name(enum reconcile_role role)
 {
 	return role == RECONCILE_NIC ? "underlay" : "pod";
 }
+
+/* ---- one interface ---- */
 
 struct attachment *attach_find(const struct daemon *d, uint32_t ifindex)
 {
@@ -52,63 +32,70 @@ static void att_drop(struct daemon *d, struct attachment *a)
 	*a = d->att[--d->n_att];
 }
 
-static int att_add(struct daemon *d, const struct reconcile_item *it)
+/* Room for one more, so that nothing is attached that cannot be remembered. */
+static int att_reserve(struct daemon *d)
 {
 	struct attachment *a;
+	size_t cap;
 
-	if (d->n_att == d->cap_att) {
-		size_t cap = d->cap_att ? d->cap_att * 2 : 64;
-
-		a = realloc(d->att, cap * sizeof(*a));
-		if (!a)
-			return -ENOMEM;
-		d->att = a;
-		d->cap_att = cap;
-	}
-	a = &d->att[d->n_att++];
-	memset(a, 0, sizeof(*a));
-	a->key = it->key;
-	snprintf(a->name, sizeof(a->name), "%s", it->name);
-	/* Of what was there before us, or is attached again, there is nothing to measure. */
-	if (d->ready_us && it->event_ns / 1000 > d->ready_us)
-		a->attach_us = daemon_now_us() - it->event_ns / 1000;
+	if (d->n_att < d->cap_att)
+		return 0;
+	cap = d->cap_att ? d->cap_att * 2 : 64;
+	a = realloc(d->att, cap * sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	d->att = a;
+	d->cap_att = cap;
 	return 0;
 }
 
-static void detach_one(struct daemon *d, uint32_t ifindex, enum reconcile_role role)
+static void detach_one(struct daemon *d, const struct attachment *a)
 {
-	const struct place *p = places_of(role);
+	const struct place *p = places_of(&a->as);
 
 	/* Against the order of attaching: stop sending before the NIC forgets us. */
-	tc_detach(d->tc, ifindex, p[1].dir);
-	tc_detach(d->tc, ifindex, p[0].dir);
-}
-
-static int attach_place(struct daemon *d, uint32_t ifindex, const struct place *p,
-			struct tc_error *why)
-{
-	return tc_attach(d->tc, ifindex, p->dir, datapath_prog_fd(&d->dp, p->prog), why);
+	place_detach(d, a, &p[1]);
+	place_detach(d, a, &p[0]);
 }
 
 /* Half a pair would only learn, or only send: all or nothing. */
-static int attach_one(struct daemon *d, uint32_t ifindex, enum reconcile_role role,
-		      struct tc_error *why)
+static int attach_as(struct daemon *d, struct attachment *a, struct tc_error *why)
 {
-	const struct place *p = places_of(role);
+	const struct place *p = places_of(&a->as);
 	uint32_t id;
 	int err = 0;
 
 	why->text[0] = '\0';
 	/* The first is not attached just to be detached again: this is tried every few seconds,
 	 * and other agents hear of each change. */
-	if (tc_query(d->tc, ifindex, p[1].dir, &id) == -EEXIST)
-		err = attach_place(d, ifindex, &p[1], why);
-	err = err ?: attach_place(d, ifindex, &p[0], why);
-	err = err ?: attach_place(d, ifindex, &p[1], why);
+	if (place_query(d, a, &p[1], &id) == -EEXIST)
+		err = place_attach(d, a, &p[1], why);
+	err = err ?: place_attach(d, a, &p[0], why);
+	err = err ?: place_attach(d, a, &p[1], why);
 	if (err)
-		detach_one(d, ifindex, role);
+		detach_one(d, a);
 	if (err && !why->text[0])
 		snprintf(why->text, sizeof(why->text), "%s", strerror(-err));
+	return err;
+}
+
+/* In the best mode for the pod; where that fails, from the host side, which always works. */
+static int attach_one(struct daemon *d, struct attachment *a, struct tc_error *why)
+{
+	int err;
+
+	a->as = a->key;
+	a->why_mode.text[0] = '\0';
+	err = attach_as(d, a, why);
+	if (!err || err == -ENODEV || a->key.role != RECONCILE_POD ||
+	    a->key.mode == CONFIG_MODE_VETH)
+		return err;
+	a->why_mode = *why;
+	a->as.mode = CONFIG_MODE_VETH;
+	err = attach_as(d, a, why);
+	if (!err)
+		log_warn("pod %s: mode %s is not possible: %s; using mode veth for it", a->name,
+			 config_mode_name(a->key.mode), a->why_mode.text);
 	return err;
 }
 
@@ -183,6 +170,17 @@ static bool flow_of_removed(void *arg, const struct xm_flow_key *key, const stru
 	return false;
 }
 
+/* An interface of a pod goes: with the last one of a namespace goes the record of its qdiscs. */
+static void inside_forget(struct daemon *d, const struct attachment *gone)
+{
+	if (!gone->inode)
+		return;
+	for (size_t i = 0; i < d->n_att; i++)
+		if (&d->att[i] != gone && d->att[i].inode == gone->inode)
+			return;
+	tc_forget_netns(d->tc, gone->inode);
+}
+
 static void remove_gone(struct daemon *d, struct reconcile_diff *diff)
 {
 	bool pods = false;
@@ -196,12 +194,14 @@ static void remove_gone(struct daemon *d, struct reconcile_diff *diff)
 			 r->gone ? "is gone" : "detached");
 		if (r->gone)
 			tc_forget(d->tc, r->key.ifindex);
-		else
-			detach_one(d, r->key.ifindex, r->key.role);
+		else if (a)
+			detach_one(d, a);
 		if (r->key.role == RECONCILE_POD) {
 			datapath_pod_forget(&d->dp, r->key.ifindex);
 			pods = true;
 		}
+		if (a)
+			inside_forget(d, a);
 		if (a)
 			att_drop(d, a);
 	}
@@ -214,6 +214,7 @@ static void remove_gone(struct daemon *d, struct reconcile_diff *diff)
 
 static int add_new(struct daemon *d, const struct reconcile_diff *diff, enum reconcile_role role)
 {
+	struct attachment *a;
 	struct tc_error why;
 	int err, first = 0;
 
@@ -222,7 +223,14 @@ static int add_new(struct daemon *d, const struct reconcile_diff *diff, enum rec
 
 		if (it->key.role != role)
 			continue;
-		err = attach_one(d, it->key.ifindex, role, &why);
+		err = att_reserve(d);
+		if (err)
+			return err;
+		a = &d->att[d->n_att];
+		memset(a, 0, sizeof(*a));
+		a->key = it->key;
+		snprintf(a->name, sizeof(a->name), "%s", it->name);
+		err = attach_one(d, a, &why);
 		if (err == -ENODEV)
 			continue; /* went away meanwhile: its message is on the way */
 		if (err) {
@@ -232,12 +240,13 @@ static int add_new(struct daemon *d, const struct reconcile_diff *diff, enum rec
 			first = first ?: err;
 			continue;
 		}
-		err = att_add(d, it);
-		if (err) {
-			detach_one(d, it->key.ifindex, role);
-			return err;
-		}
-		log_info("%s %s (%u) attached", role_name(role), it->name, it->key.ifindex);
+		/* Of what was there before us, or is attached again, there is nothing to measure. */
+		if (d->ready_us && it->event_ns / 1000 > d->ready_us)
+			a->attach_us = daemon_now_us() - it->event_ns / 1000;
+		d->n_att++;
+		log_info("%s %s (%u) attached%s%s", role_name(role), it->name, it->key.ifindex,
+			 role == RECONCILE_POD ? ", mode " : "",
+			 role == RECONCILE_POD ? config_mode_name(a->as.mode) : "");
 	}
 	return first;
 }
@@ -248,7 +257,7 @@ int attach_sync(struct daemon *d)
 	struct reconcile_key *keys;
 	int err, err2;
 
-	err = reconcile_desired(&d->inv, &d->cfg, &d->want);
+	err = reconcile_desired(&d->inv, &d->cfg, &d->dp.kernel, &d->want);
 	if (err)
 		return err;
 	keys = calloc(d->n_att + 1, sizeof(*keys));
@@ -270,12 +279,88 @@ int attach_sync(struct daemon *d)
 
 /* ---- what others leave and do ---- */
 
+static bool has_place(const struct attachment *a, enum place_where where, enum tc_dir dir)
+{
+	const struct place *p = places_of(&a->as);
+
+	return (p[0].where == where && p[0].dir == dir) || (p[1].where == where && p[1].dir == dir);
+}
+
 static bool is_attached(uint32_t ifindex, enum tc_dir dir, void *arg)
 {
 	const struct attachment *a = attach_find(arg, ifindex);
-	const struct place *p = a ? places_of(a->key.role) : NULL;
 
-	return a && (p[0].dir == dir || p[1].dir == dir);
+	return a && has_place(a, WHERE_TC, dir);
+}
+
+/* Another namespace, for what earlier runs left there. */
+struct elsewhere {
+	struct daemon *d;
+	int32_t nsid;
+	bool keep; /* what belongs there now */
+	int removed;
+	int err;
+};
+
+static bool is_attached_inside(uint32_t ifindex, enum tc_dir dir, void *arg)
+{
+	const struct elsewhere *e = arg;
+
+	for (size_t i = 0; e->keep && i < e->d->n_att; i++) {
+		const struct attachment *a = &e->d->att[i];
+
+		if (a->key.netnsid == e->nsid && a->key.peer_ifindex == ifindex &&
+		    has_place(a, WHERE_INSIDE, dir))
+			return true;
+	}
+	return false;
+}
+
+static int clean_inside(void *arg)
+{
+	struct elsewhere *e = arg;
+
+	return tc_cleanup_except(e->d->tc, is_attached_inside, e);
+}
+
+static void clean_netns(int32_t nsid, int fd, void *arg)
+{
+	struct elsewhere *e = arg;
+	int n;
+
+	e->nsid = nsid;
+	n = netns_run(fd, clean_inside, e);
+	/* Not allowed to enter pods: then no run of ours has put anything there. */
+	if (n == -EPERM)
+		return;
+	if (n < 0)
+		e->err = e->err ?: n;
+	else
+		e->removed += n;
+}
+
+/* Programs of ours in other namespaces and on netkit pairs, but for those that belong there if
+ * @keep. Return: how many were removed, or -errno with the rest tried, too. */
+static int clean_elsewhere(struct daemon *d, bool keep)
+{
+	struct elsewhere e = { .d = d, .keep = keep };
+	int err = netns_each(clean_netns, &e);
+	uint32_t id;
+
+	e.err = e.err ?: err;
+	for (size_t i = 0; i < d->inv.n_links; i++) {
+		const struct nl_link *l = &d->inv.links[i].l;
+		const struct attachment *a = attach_find(d, l->ifindex);
+
+		if (strcmp(l->kind, "netkit") != 0 || !l->primary ||
+		    (keep && a && a->as.mode == CONFIG_MODE_NETKIT) ||
+		    netkit_query(l->ifindex, &id))
+			continue;
+		err = netkit_detach(l->ifindex);
+		e.err = e.err ?: err;
+		e.removed += !err;
+	}
+	return e.err ?: e.removed;
 }
 
 /* Nothing renews its leases: these flows would only be in the way of their successors. */
@@ -289,57 +374,111 @@ static bool flow_of_nobody(void *arg, const struct xm_flow_key *key, const struc
 void attach_sweep(struct daemon *d)
 {
 	size_t flows;
-	int n;
+	int n, m;
 
 	n = tc_cleanup_except(d->tc, is_attached, d);
-	if (n < 0)
+	m = clean_elsewhere(d, true);
+	if (n < 0 || m < 0)
 		log_warn(
 			"cannot remove the programs that an earlier run left on other interfaces: %s; xmasqd --cleanup removes all",
-			strerror(-n));
-	else if (n)
+			strerror(n < 0 ? -n : -m));
+	else if (n + m)
 		log_info("removed %d programs of an earlier run from where this one attaches none",
-			 n);
+			 n + m);
 	datapath_clock(&d->dp);
 	datapath_flows_del_if(&d->dp, flow_of_nobody, d, &flows);
 }
 
 /* Return: 0 when a program of the present load runs there, -ENOENT, or -EEXIST for another. */
-static int look(const struct daemon *d, const struct attachment *a)
+static int look_at(const struct daemon *d, const struct attachment *a, const struct place *p)
 {
-	const struct place *p = places_of(a->key.role);
-	uint32_t id, want, insns;
+	uint32_t id, want = a->instance_id, insns;
 	int err;
 
-	for (int i = 0; i < 2; i++) {
-		if (datapath_prog_info(&d->dp, p[i].prog, &want, &insns))
-			continue;
-		err = tc_query(d->tc, a->key.ifindex, p[i].dir, &id);
-		if (err == -ENOENT || err == -EEXIST)
-			return err;
-		/* Any other error does not tell. */
-		if (!err && id != want)
-			return -EEXIST;
-	}
-	return 0;
+	if (p->where != WHERE_INSIDE && datapath_prog_info(&d->dp, p->prog, &want, &insns))
+		return 0;
+	err = place_query(d, a, p, &id);
+	if (err == -EEXIST || (err == -ENOENT && p->where != WHERE_INSIDE))
+		return err;
+	/* Of a namespace that no name leads to any more, -ENOENT says nothing. */
+	if (err == -ENOENT && place_reachable(a))
+		return err;
+	/* Any other error does not tell. */
+	return !err && id != want ? -EEXIST : 0;
 }
 
-void attach_lost(struct daemon *d, uint32_t ifindex)
+/* How often a pod's namespace is entered to look after our program there. */
+#define INSIDE_LOOK_MS 1000
+
+/*
+ * @inside: whether the pod's namespace is meant, which costs more. A pod that may change its own
+ * filters decides how often we hear of it, not how often we look.
+ */
+static int look(const struct daemon *d, struct attachment *a, bool inside)
+{
+	const struct place *p = places_of(&a->as);
+	int err = 0;
+
+	for (int i = 0; !err && i < 2; i++) {
+		if ((p[i].where == WHERE_INSIDE) != inside)
+			continue;
+		if (inside) {
+			uint64_t now = daemon_now_ms();
+
+			a->doubt = a->looked_ms && now - a->looked_ms < INSIDE_LOOK_MS;
+			if (a->doubt)
+				continue;
+			a->looked_ms = now;
+		}
+		err = look_at(d, a, &p[i]);
+	}
+	return err;
+}
+
+/* Return: whether @a was dropped, so that another one has its place. */
+static bool check(struct daemon *d, struct attachment *a, bool inside)
 {
 	char name[IF_NAMESIZE];
+	int err = look(d, a, inside);
+
+	/* An interface that is gone takes its filters with it: reconcile hears of it. */
+	if (!err || !if_indextoname(a->key.ifindex, name))
+		return false;
+	log_warn("programs of %s were %s by somebody: attaching them again", a->name,
+		 err == -ENOENT ? "removed" : "replaced");
+	att_drop(d, a);
+	d->dirty = true;
+	return true;
+}
+
+void attach_lost(struct daemon *d, int32_t nsid, uint32_t ifindex)
+{
+	for (size_t i = 0; i < d->n_att;) {
+		struct attachment *a = &d->att[i];
+		bool inside = nsid != INVENTORY_SELF;
+
+		if (inside ? (a->key.netnsid == nsid && a->key.peer_ifindex == ifindex)
+			   : a->key.ifindex == ifindex) {
+			if (check(d, a, inside))
+				continue;
+		}
+		i++;
+	}
+}
+
+void attach_check(struct daemon *d, bool all)
+{
+	/* Somebody may replace a filter in a pod without an event: one pod each time, in turn. */
+	size_t turn = d->n_att ? d->look_turn++ % d->n_att : 0;
 
 	for (size_t i = 0; i < d->n_att;) {
 		struct attachment *a = &d->att[i];
-		int err = ifindex && a->key.ifindex != ifindex ? 0 : look(d, a);
 
-		/* An interface that is gone takes its filters with it: reconcile hears of it. */
-		if (!err || !if_indextoname(a->key.ifindex, name)) {
-			i++;
+		if (check(d, a, false))
 			continue;
-		}
-		log_warn("programs of %s were %s by somebody: attaching them again", a->name,
-			 err == -ENOENT ? "removed" : "replaced");
-		att_drop(d, a);
-		d->dirty = true;
+		if ((all || a->doubt || i == turn) && check(d, a, true))
+			continue;
+		i++;
 	}
 }
 
@@ -421,12 +560,16 @@ void attach_replace(struct daemon *d)
 	for (int pods = 0; pods < 2; pods++) {
 		for (size_t i = 0; i < d->n_att;) {
 			struct attachment *a = &d->att[i];
+			struct attachment old = *a;
 
 			if ((a->key.role == RECONCILE_POD) != pods) {
 				i++;
 				continue;
 			}
-			err = attach_one(d, a->key.ifindex, a->key.role, &why);
+			err = attach_one(d, a, &why);
+			/* It may be another mode now. */
+			if (!err && a->as.mode != old.as.mode)
+				place_detach(d, &old, &places_of(&old.as)[1]);
 			/* Gone: reconcile hears of it. */
 			if (!err || err == -ENODEV) {
 				i++;
@@ -434,6 +577,7 @@ void attach_replace(struct daemon *d)
 			}
 			log_error("cannot replace the programs of %s: %s; they are detached",
 				  a->name, why.text);
+			detach_one(d, &old);
 			att_drop(d, a);
 			d->dirty = true;
 		}
@@ -442,18 +586,20 @@ void attach_replace(struct daemon *d)
 
 int attach_remove_all(struct daemon *d)
 {
-	int n;
+	int n, m;
 
 	/* Pods first: what they still sent through us leaves through the NIC's program. */
 	for (int pods = 1; pods >= 0; pods--)
 		for (size_t i = 0; i < d->n_att; i++)
 			if ((d->att[i].key.role == RECONCILE_POD) == pods)
-				detach_one(d, d->att[i].key.ifindex, d->att[i].key.role);
+				detach_one(d, &d->att[i]);
 	d->n_att = 0;
+	m = clean_elsewhere(d, false);
 	n = tc_cleanup(d->tc);
+	n = n < 0 ? n : m < 0 ? m : 0;
 	if (n < 0)
 		log_error("cannot remove all programs from interfaces: %s", strerror(-n));
-	return n < 0 ? n : 0;
+	return n;
 }
 
 void attach_free(struct daemon *d)

@@ -29,7 +29,7 @@ uint64_t daemon_now_ms(void)
 
 /* ---- events ---- */
 
-static void on_rtnl(enum rtnl_event ev, uint32_t ifindex, void *arg)
+static void on_rtnl(enum rtnl_event ev, int32_t nsid, uint32_t ifindex, void *arg)
 {
 	struct daemon *d = arg;
 
@@ -37,8 +37,10 @@ static void on_rtnl(enum rtnl_event ev, uint32_t ifindex, void *arg)
 	 * change theirs all the time. */
 	if (ev != RTNL_TC_LOST)
 		d->dirty = true;
-	if (ev != RTNL_CHANGED)
-		attach_lost(d, ifindex);
+	if (ev == RTNL_TC_LOST)
+		attach_lost(d, nsid, ifindex);
+	else if (ev == RTNL_RESYNCED)
+		attach_check(d, true);
 }
 
 static void on_signal(struct daemon *d)
@@ -51,6 +53,16 @@ static void on_signal(struct daemon *d)
 		else
 			d->stop = true;
 	}
+}
+
+enum config_mode daemon_mode(const struct daemon *d, char *why, size_t max)
+{
+	unsigned int n[2] = { 0 };
+
+	for (size_t i = 0; i < d->n_att; i++)
+		if (d->att[i].key.role == RECONCILE_POD)
+			n[d->att[i].as.mode == CONFIG_MODE_NETKIT]++;
+	return mode_of_node(d->cfg.mode, &d->dp.kernel, n[true], n[false], why, max);
 }
 
 /* ---- start ---- */
@@ -119,9 +131,13 @@ static int open_rtnl(struct daemon *d)
 /* The programs must know our addresses, so look first and load then. */
 static int open_datapath(struct daemon *d)
 {
+	const char *missing;
 	int err;
 
-	err = said(reconcile_desired(&d->inv, &d->cfg, &d->want), "list interfaces");
+	err = datapath_probe(&d->dp);
+	err = err
+		      ?: said(reconcile_desired(&d->inv, &d->cfg, &d->dp.kernel, &d->want),
+			      "list interfaces");
 	if (err)
 		return err;
 	attach_nodes(d);
@@ -132,7 +148,18 @@ static int open_datapath(struct daemon *d)
 		log_warn(
 			"no underlay interface with an IPv4 address yet: everything stays on the overlay; check \"underlay\" in %s",
 			d->config_path);
-	return datapath_open(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
+	missing = mode_missing(d->cfg.mode, &d->dp.kernel);
+	if (!missing) {
+		err = datapath_open(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
+		if (err)
+			return err;
+		missing = mode_missing(d->cfg.mode, &d->dp.kernel);
+	}
+	if (!missing)
+		return 0;
+	log_error("%s: mode %s is not possible: %s; use \"auto\", which takes the best there is",
+		  d->config_path, config_mode_name(d->cfg.mode), missing);
+	return -EOPNOTSUPP;
 }
 
 static int open_ctl(struct daemon *d, bool cleanup_only)
@@ -297,7 +324,7 @@ static void periodic(struct daemon *d)
 		peers_apply_all(d);
 	datapath_repin(&d->dp);
 	/* Replacing a filter causes no event that we would know as a loss. */
-	attach_lost(d, 0);
+	attach_check(d, false);
 	/* Retries a dump that failed, and attachments that did. */
 	rtnl_dispatch(d->rtnl, on_rtnl, d);
 	d->dirty = true;
@@ -426,6 +453,7 @@ static int cleanup_only(struct daemon *d)
 
 int daemon_run(struct daemon *d, bool cleanup)
 {
+	char why[MODE_WHY * 2];
 	int err;
 
 	d->epoll_fd = -1;
@@ -445,7 +473,8 @@ int daemon_run(struct daemon *d, bool cleanup)
 		stop(d);
 		return err;
 	}
-	log_info("running: mode veth, masquerade port %u, lease %u ms", d->cfg.masquerade_port,
+	log_info("running: mode %s (%s), masquerade port %u, lease %u ms",
+		 config_mode_name(daemon_mode(d, why, sizeof(why))), why, d->cfg.masquerade_port,
 		 d->cfg.lease_ms);
 	sdnotify_ready();
 	d->ready_us = daemon_now_us();

@@ -37,9 +37,15 @@
 
 /* An attached interface: what reconcile compares, and what "pods" shows. */
 struct attachment {
-	struct reconcile_key key;
+	struct reconcile_key key; /* what was asked for */
+	struct reconcile_key as;  /* what was possible: perhaps another mode */
+	struct tc_error why_mode; /* why another mode, "" when it is not */
 	char name[16];
-	uint64_t attach_us; /* from the netlink event to attached */
+	uint64_t attach_us;   /* from the netlink event to attached */
+	uint32_t instance_id; /* rpeer: program of this pod */
+	uint64_t inode;	      /* rpeer: of the pod's namespace */
+	uint64_t looked_ms;   /* when the pod's namespace was last entered to look */
+	bool doubt;	      /* it has to be looked at again */
 };
 
 /* An interface that should be attached and cannot be. */
@@ -68,6 +74,7 @@ struct daemon {
 	struct reconcile_set want;
 	struct attachment *att;
 	size_t n_att, cap_att;
+	size_t look_turn; /* of attach_check() */
 	struct attach_failure *fail;
 	size_t n_fail, cap_fail;
 	struct tc *tc;
@@ -94,6 +101,8 @@ struct daemon {
 
 uint64_t daemon_now_ms(void);
 uint64_t daemon_now_us(void);
+/** daemon_mode() - see mode_of_node() */
+enum config_mode daemon_mode(const struct daemon *d, char *why, size_t max);
 
 /* daemon.c */
 /**
@@ -110,8 +119,13 @@ int daemon_run(struct daemon *d, bool cleanup);
 int attach_sync(struct daemon *d);
 /** attach_sweep() - after the first attach_sync(): remove what earlier runs left elsewhere */
 void attach_sweep(struct daemon *d);
-/** attach_lost() - forget attachments to @ifindex (0: any) that somebody undid; d->dirty if so */
-void attach_lost(struct daemon *d, uint32_t ifindex);
+/**
+ * attach_lost() - a qdisc or filter went from @ifindex of @nsid: forget the attachment if it was
+ * ours that somebody undid, and set d->dirty
+ */
+void attach_lost(struct daemon *d, int32_t nsid, uint32_t ifindex);
+/** attach_check() - the same for every attachment; @all: pods' namespaces, too */
+void attach_check(struct daemon *d, bool all);
 /** attach_find() - NULL when nothing is attached there */
 struct attachment *attach_find(const struct daemon *d, uint32_t ifindex);
 /** attach_why_not() - why attaching failed there, NULL when it did not */

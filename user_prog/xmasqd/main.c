@@ -55,11 +55,6 @@ static void usage(FILE *f)
 /* What the configuration's syntax does not tell. */
 static bool config_fits(struct daemon *d)
 {
-	if (d->cfg.mode == CONFIG_MODE_RPEER || d->cfg.mode == CONFIG_MODE_NETKIT) {
-		log_error("%s: mode %s is not in this build; use \"auto\" or \"veth\"",
-			  d->config_path, config_mode_name(d->cfg.mode));
-		return false;
-	}
 	/* Others cannot read it, and it would look wrong to them. */
 	return geteuid() || !peers_read_key(d);
 }

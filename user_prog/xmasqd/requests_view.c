@@ -79,7 +79,7 @@ int requests_status(struct daemon *d, struct json_object **result)
 	struct view_program programs[DATAPATH_PROGS];
 	struct view_table tables[3];
 	struct rtnl_stats netlink;
-	char nics[128] = "", addrs[128] = "";
+	char nics[128] = "", addrs[128] = "", why_mode[MODE_WHY * 2];
 	struct view_status s = {};
 	int err;
 
@@ -96,10 +96,8 @@ int requests_status(struct daemon *d, struct json_object **result)
 	s.pid = (uint32_t)getpid();
 	s.uptime_ms = daemon_now_ms() - d->started_ms;
 	s.epoch = d->dp.meta.epoch;
-	s.mode = "veth";
-	s.mode_reason = d->cfg.mode == CONFIG_MODE_VETH
-				? "configured"
-				: "the mode that every kernel has; others are not built in";
+	s.mode = config_mode_name(daemon_mode(d, why_mode, sizeof(why_mode)));
+	s.mode_reason = why_mode;
 	for (size_t i = 0; i < d->n_att; i++)
 		if (d->att[i].key.role == RECONCILE_NIC)
 			join(nics, sizeof(nics), d->att[i].name);
@@ -141,11 +139,13 @@ int requests_status(struct daemon *d, struct json_object **result)
 	s.sysctls = sysctls;
 	s.n_sysctls = list_sysctls(d, sysctls, store);
 	for (unsigned int i = 0; i < DATAPATH_PROGS; i++) {
-		programs[i].name = datapath_prog_name(i);
-		datapath_prog_info(&d->dp, i, &programs[i].id, &programs[i].insns);
+		struct view_program *p = &programs[s.n_programs];
+
+		p->name = datapath_prog_name(i);
+		if (!datapath_prog_info(&d->dp, i, &p->id, &p->insns))
+			s.n_programs++;
 	}
 	s.programs = programs;
-	s.n_programs = DATAPATH_PROGS;
 	*result = view_status_json(&s);
 	err = *result ? 0 : -ENOMEM;
 out:
@@ -185,9 +185,13 @@ int requests_pods(struct daemon *d, struct json_object **result)
 			join_addr(p->addrs, sizeof(p->addrs), it->addrs[k]);
 		p->attached = a != NULL;
 		why = attach_why_not(d, it->key.ifindex);
-		if (a)
+		if (a) {
 			p->attach_us = a->attach_us;
-		else if (it->reason[0])
+			p->mode = config_mode_name(a->as.mode);
+			snprintf(p->reason, sizeof(p->reason), "%s%s",
+				 a->why_mode.text[0] ? "better mode not possible: " : "",
+				 a->why_mode.text);
+		} else if (it->reason[0])
 			snprintf(p->reason, sizeof(p->reason), "%s", it->reason);
 		else
 			snprintf(p->reason, sizeof(p->reason), "attaching failed, see the log%s%s",
