@@ -14,7 +14,9 @@
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
 # without a single test. With CI=true a skipped test is a failure unless its reason starts with
-# "allowed:". The last line is `N passed, N failed, N skipped`; the exit status is 0 when
+# "allowed:". A test of the suites scripts and netns that failed while the machine stood still
+# (xmt-stall: a CPU got nothing done for more than 100 ms) is run once more, and the output says
+# so: their bounds are in milliseconds. The last line is `N passed, N failed, N skipped`; the exit status is 0 when
 # nothing failed.
 #
 # Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below).
@@ -28,10 +30,12 @@ declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [scripts]=300 [netns]=15
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
 child=      # process group of the running test program, for the trap
+watcher=    # xmt-stall, where there is one
 
 tmp=$(mktemp -d) || exit 1
 cleanup() {
 	[ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
+	[ -z "$watcher" ] || kill "$watcher" 2>/dev/null
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
@@ -192,12 +196,56 @@ suite_prog() {
 	fi
 }
 
+# stalls SINCE: how often and how long the machine stood still since then, empty when it did not
+stalls() {
+	awk -v since="$1" '$1 > since { n++; ms = $2 > ms ? $2 : ms }
+		END { if (n) printf "%d times, up to %d ms", n, ms }' "$tmp/stalls" 2>/dev/null
+}
+
+# again FILE FROM: takes back the failures of FILE, those from index FROM on, and runs these tests
+# once more; the whole file when it is not single tests that failed
+again() {
+	local file=$1 from=$2 name what test tests=() only=()
+
+	name=$(basename "$(dirname "$file")")/$(basename "$file" .bats)
+	for what in "${failures[@]:$from}"; do
+		what=${what%%$'\n'*}
+		test=${what#"$name: "}
+		grep -qF "@test \"$test\"" "$file" || {
+			tests=()
+			break
+		}
+		# shellcheck disable=SC2001 # a regular expression, not a pattern
+		tests+=("$(sed 's/[][\.*^$+?(){}|]/\\&/g' <<<"$test")")
+	done
+	failed=$((failed - ${#failures[@]} + from))
+	failures=("${failures[@]:0:$from}")
+	if [ ${#tests[@]} != 0 ]; then
+		only=(--filter "^($(IFS='|' && echo "${tests[*]}"))\$")
+	else
+		passed=$passed_before skipped=$skipped_before
+	fi
+	run_tap "$name (again)" "$(left)" bats --formatter tap "${only[@]}" "$file"
+}
+
 # One bats for each file: failures carry the file's name, and one file that dies hurts no other.
 run_bats() {
-	local file
+	local file since from still passed_before skipped_before
+
+	[ ! -x "$BUILD/tests/tools/xmt-stall" ] || [ -n "$watcher" ] || {
+		"$BUILD/tests/tools/xmt-stall" 100 >"$tmp/stalls" 2>/dev/null </dev/null &
+		watcher=$!
+	}
 	for file; do
+		since=$("$BUILD/tests/tools/xmt-stall" --now 2>/dev/null || echo 0)
+		from=${#failures[@]} passed_before=$passed skipped_before=$skipped
 		run_tap "$(basename "$(dirname "$file")")/$(basename "$file" .bats)" "$(left)" \
 			bats --formatter tap "$file"
+		[ ${#failures[@]} != "$from" ] || continue
+		still=$(stalls "$since")
+		[ -n "$still" ] || continue
+		echo "  the machine stood still $still: once more"
+		again "$file" "$from"
 	done
 }
 
