@@ -427,3 +427,12 @@ level_is() { ctl n1 config -o json | jq -e --arg l "$1" '.log.level == $l' >/dev
 	all_fast n1 n2
 	live_end '.stall_ms < 500'
 }
+
+# Nodes may see each other's namespaces: here they do, and where a node is a container.
+@test "a node's daemon leaves another node's programs alone" {
+	log_mark n1
+	"$BED" xmasq stop n2
+	"$BED" xmasq start n2
+	wait_until 5 peer_is n1 n2 up
+	run ! grep 'by somebody' <(log_new n1)
+}

@@ -70,7 +70,7 @@ static int find_ours(uint32_t ifindex, uint32_t *id)
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < q.count && i < PROGS_MAX; i++) {
-		if (tc_look_our_prog(ids[i])) {
+		if (tc_look_our_prog(ids[i], false)) {
 			*id = ids[i];
 			return 0;
 		}

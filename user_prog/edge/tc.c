@@ -74,6 +74,7 @@ void tc_forget_netns(struct tc *t, uint64_t inode)
 /* The filter that stands where ours should. */
 struct place {
 	const struct tc *t;
+	enum tc_dir dir;
 	uint32_t priority;
 	struct nl_tc f;
 	enum {
@@ -98,7 +99,7 @@ static int on_place(const struct nl_tc *f, void *arg)
 	if (sibling && f->handle != p->t->handle)
 		return 0;
 	p->f = *f;
-	p->is = sibling && tc_look_ours(f) ? PLACE_OURS : PLACE_TAKEN;
+	p->is = sibling && tc_look_ours(f, p->dir) ? PLACE_OURS : PLACE_TAKEN;
 	return 0;
 }
 
@@ -111,6 +112,7 @@ static int find_place(const struct tc *t, uint32_t ifindex, enum tc_dir dir, str
 {
 	memset(p, 0, sizeof(*p));
 	p->t = t;
+	p->dir = dir;
 	p->priority = priority_of(t, dir);
 	return tc_look_filters(ifindex, dir, on_place, p);
 }
@@ -306,7 +308,7 @@ struct cleanup {
 	struct tc *t;
 	bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg); /* NULL: none */
 	void *arg;
-	enum tc_dir dir; /* TC_INGRESS or TC_EGRESS */
+	enum tc_dir dir; /* TC_INGRESS, TC_EGRESS or TC_EGRESS_INSIDE */
 	struct nl_tc found[16];
 	unsigned int n;
 	int removed;
@@ -327,7 +329,7 @@ static int on_ours(const struct nl_tc *f, void *arg)
 	    (keeps(c, f, c->dir) || (c->dir == TC_EGRESS && keeps(c, f, TC_EGRESS_LAST))))
 		return 0;
 	/* libbpf cannot name a chain; we never use one. */
-	if (!f->chain && c->n < XM_ARRAY_SIZE(c->found) && tc_look_ours(f))
+	if (!f->chain && c->n < XM_ARRAY_SIZE(c->found) && tc_look_ours(f, c->dir))
 		c->found[c->n++] = *f;
 	return 0;
 }
@@ -359,15 +361,38 @@ static int clean_link(uint32_t ifindex, void *arg)
 	return 0;
 }
 
+static int clean_link_inside(uint32_t ifindex, void *arg)
+{
+	struct cleanup *c = arg;
+
+	clean_dir(c, ifindex, TC_EGRESS_INSIDE);
+	drop_qdisc(c->t, ifindex);
+	return 0;
+}
+
+static int clean_links(struct cleanup *c, int (*fn)(uint32_t ifindex, void *arg))
+{
+	int err = tc_look_links(fn, c);
+
+	if (err)
+		return err;
+	return c->err ? c->err : c->removed;
+}
+
 int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
 		      void *arg)
 {
 	struct cleanup c = { .t = t, .keep = keep, .arg = arg };
-	int err = tc_look_links(clean_link, &c);
 
-	if (err)
-		return err;
-	return c.err ? c.err : c.removed;
+	return clean_links(&c, clean_link);
+}
+
+int tc_cleanup_inside(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
+		      void *arg)
+{
+	struct cleanup c = { .t = t, .keep = keep, .arg = arg };
+
+	return clean_links(&c, clean_link_inside);
 }
 
 int tc_cleanup(struct tc *t)

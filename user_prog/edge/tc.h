@@ -2,8 +2,9 @@
 /*
  * Our programs as filters of clsact qdiscs, next to whatever else is there.
  *
- * A filter is ours when it is a bpf filter whose program's name starts with "xmasq_".
- * Nothing else is ever replaced or removed. A qdisc is removed only when we made it (a
+ * A filter is ours when it is a bpf filter whose program's name starts with "xmasq_"; inside a
+ * pod, with "xmasq_rpeer". A pod may be a node itself, with an xmasqd of its own: these two never
+ * take each other's programs for theirs. Nothing else is ever replaced or removed. A qdisc is removed only when we made it (a
  * record that survives a restart says so) and no filter is left on it; between that look
  * and the removal somebody may still add one, which no interface of the kernel prevents.
  *
@@ -23,7 +24,8 @@ struct tc;
 enum tc_dir {
 	TC_INGRESS,
 	TC_EGRESS,
-	TC_EGRESS_LAST, /* at observe_priority: sees only what other filters let through */
+	TC_EGRESS_LAST,	  /* at observe_priority: sees only what other filters let through */
+	TC_EGRESS_INSIDE, /* of a pod's interface, in the pod's namespace */
 };
 
 /**
@@ -106,6 +108,13 @@ int tc_cleanup(struct tc *t);
  * that @keep says true to
  */
 int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
+		      void *arg);
+
+/**
+ * tc_cleanup_inside() - the same in a pod's namespace
+ * @keep: asked about TC_EGRESS_INSIDE; NULL keeps none
+ */
+int tc_cleanup_inside(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
 		      void *arg);
 
 #endif

@@ -121,17 +121,18 @@ static void prog_name(uint32_t id, char out[BPF_OBJ_NAME_LEN])
 	close(fd);
 }
 
-bool tc_look_our_prog(uint32_t id)
+bool tc_look_our_prog(uint32_t id, bool inside)
 {
 	char name[BPF_OBJ_NAME_LEN];
 
 	prog_name(id, name);
-	return !strncmp(name, TC_LOOK_PREFIX, strlen(TC_LOOK_PREFIX));
+	return !strncmp(name, TC_LOOK_PREFIX, strlen(TC_LOOK_PREFIX)) &&
+	       inside == !strncmp(name, TC_LOOK_PREFIX_INSIDE, strlen(TC_LOOK_PREFIX_INSIDE));
 }
 
-bool tc_look_ours(const struct nl_tc *f)
+bool tc_look_ours(const struct nl_tc *f, enum tc_dir dir)
 {
-	return !strcmp(f->kind, "bpf") && tc_look_our_prog(f->bpf_id);
+	return !strcmp(f->kind, "bpf") && tc_look_our_prog(f->bpf_id, dir == TC_EGRESS_INSIDE);
 }
 
 void tc_look_describe(const struct nl_tc *f, char *out, size_t max)

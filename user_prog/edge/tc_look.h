@@ -9,7 +9,8 @@
 #include "nl.h"
 #include "tc.h"
 
-#define TC_LOOK_PREFIX "xmasq_"
+#define TC_LOOK_PREFIX	      "xmasq_"
+#define TC_LOOK_PREFIX_INSIDE "xmasq_rpeer"
 
 /**
  * tc_look_filters() - call @fn for each filter of one direction of a clsact qdisc
@@ -26,11 +27,11 @@ int tc_look_filters(uint32_t ifindex, enum tc_dir dir, int (*fn)(const struct nl
  */
 int tc_look_clsact(uint32_t ifindex, char kind[NL_NAME]);
 
-/** tc_look_our_prog() - whether a loaded program is ours, by its name */
-bool tc_look_our_prog(uint32_t id);
+/** tc_look_our_prog() - whether a loaded program is ours; @inside: one that belongs in pods */
+bool tc_look_our_prog(uint32_t id, bool inside);
 
-/** tc_look_ours() - whether a filter runs a program of ours */
-bool tc_look_ours(const struct nl_tc *f);
+/** tc_look_ours() - whether a filter of this direction runs a program of ours */
+bool tc_look_ours(const struct nl_tc *f, enum tc_dir dir);
 
 /** tc_look_describe() - "bpf program \"cil_from_netdev\" (id 17)", "flower filter", ... */
 void tc_look_describe(const struct nl_tc *f, char *out, size_t max);

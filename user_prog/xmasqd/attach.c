@@ -320,7 +320,7 @@ static int clean_inside(void *arg)
 {
 	struct elsewhere *e = arg;
 
-	return tc_cleanup_except(e->d->tc, is_attached_inside, e);
+	return tc_cleanup_inside(e->d->tc, is_attached_inside, e);
 }
 
 static void clean_netns(int32_t nsid, int fd, void *arg)

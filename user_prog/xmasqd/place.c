@@ -24,7 +24,7 @@ static const struct place veth_places[2] = {
 
 static const struct place rpeer_places[2] = {
 	{ WHERE_TC, TC_EGRESS_LAST, DATAPATH_POD_INGRESS },
-	{ WHERE_INSIDE, TC_EGRESS, DATAPATH_RPEER_EGRESS },
+	{ WHERE_INSIDE, TC_EGRESS_INSIDE, DATAPATH_RPEER_EGRESS },
 };
 
 static const struct place netkit_places[2] = {
