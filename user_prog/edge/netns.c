@@ -139,6 +139,14 @@ int netns_names_refresh(struct netns_names *t)
 	return err ? err : (int)t->n;
 }
 
+const char *netns_names_at(const struct netns_names *t, size_t i, int32_t *nsid)
+{
+	if (i >= t->n)
+		return NULL;
+	*nsid = t->v[i].nsid;
+	return t->v[i].text;
+}
+
 const char *netns_name(const struct netns_names *t, int32_t nsid)
 {
 	size_t i;

@@ -28,6 +28,13 @@ void netns_names_free(struct netns_names *t);
  */
 int netns_names_refresh(struct netns_names *t);
 
+/**
+ * netns_names_at() - walk the table
+ * @i: 0 to netns_names_refresh() - 1
+ * Return: file name, NULL behind the last one.
+ */
+const char *netns_names_at(const struct netns_names *t, size_t i, int32_t *nsid);
+
 /** netns_name() - file name of namespace @nsid, NULL unknown; valid until refreshed */
 const char *netns_name(const struct netns_names *t, int32_t nsid);
 

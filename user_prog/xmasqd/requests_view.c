@@ -155,15 +155,43 @@ out:
 
 /* ---- pods ---- */
 
+static bool link_leads_to(const struct daemon *d, int32_t nsid)
+{
+	for (size_t i = 0; i < d->inv.n_links; i++)
+		if (d->inv.links[i].l.has_netnsid && d->inv.links[i].l.netnsid == nsid)
+			return true;
+	return false;
+}
+
+/* Namespaces that the node knows and no pair leads into. */
+static void list_unpaired(const struct daemon *d, struct view_pod *v, unsigned int *n)
+{
+	const char *name;
+	int32_t nsid;
+
+	for (size_t i = 0; (name = netns_names_at(d->names, i, &nsid)); i++) {
+		struct view_pod *p = &v[*n];
+
+		if (link_leads_to(d, nsid))
+			continue;
+		(*n)++;
+		snprintf(p->netns, sizeof(p->netns), "%.63s", name);
+		snprintf(
+			p->reason, sizeof(p->reason),
+			"no veth or netkit pair leads into it (macvlan, ipvlan, an interface of the node)");
+	}
+}
+
 int requests_pods(struct daemon *d, struct json_object **result)
 {
 	struct view_pod *v;
 	unsigned int n = 0;
+	int names;
 
-	v = calloc(d->want.n + 1, sizeof(*v));
+	names = netns_names_refresh(d->names);
+	v = calloc(d->want.n + (size_t)(names > 0 ? names : 0) + 1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
-	netns_names_refresh(d->names);
 	for (size_t i = 0; i < d->want.n; i++) {
 		const struct reconcile_item *it = &d->want.v[i];
 		const struct attachment *a = attach_find(d, it->key.ifindex);
@@ -197,6 +225,8 @@ int requests_pods(struct daemon *d, struct json_object **result)
 			snprintf(p->reason, sizeof(p->reason), "attaching failed, see the log%s%s",
 				 why ? ": " : "", why ? why : "");
 	}
+	if (names > 0)
+		list_unpaired(d, v, &n);
 	*result = view_pods_json(v, n);
 	free(v);
 	return *result ? 0 : -ENOMEM;
