@@ -5,7 +5,7 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test lint (default: all). Does nothing, quickly, when all is there.
+# Groups: build demo test vm kernel lint (default: all). Does nothing, quickly, when all is there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
@@ -14,6 +14,8 @@ declare -A why=(
 	[build]="compile xmasqd, xmasqctl and the BPF object"
 	[demo]="two nodes in network namespaces, traffic between them, a look at the packets"
 	[test]="unit tests, end-to-end tests, packet crafting, a second clang for the verifier"
+	[vm]="virtual machines with other kernels, and what their test beds are made of"
+	[kernel]="build these kernels from Debian's source packages"
 	[lint]="static analysis and formatting"
 )
 declare -A pkgs=(
@@ -22,9 +24,12 @@ declare -A pkgs=(
 	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
 	[test]="bats libcmocka-dev nftables python3 python3-scapy clang-19|clang-18|clang-17|clang-16"
+	[vm]="qemu-system-x86 cpio busybox-static openvswitch-switch wireguard-tools"
+	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
+		bison flex libssl-dev dwarves kmod lz4"
 	[lint]="shellcheck cppcheck clang-tidy clang-format"
 )
-all_groups="build demo test lint"
+all_groups="build demo test vm kernel lint"
 
 usage() {
 	echo "usage: scripts/setup.sh [--check|--dry-run] [GROUP...]"
