@@ -146,6 +146,7 @@ core: $(CORE_A) ## Build the pure core only
 
 # Without a single source of its kind a test program is left out; tests/run.sh then complains.
 tests: $(UNIT_TESTS) $(EDGE_TESTS) $(if $(SRC_PROG),$(PROG_TEST)) $(TOOLS) ## Build the test programs
+	@$(MAKE) -C tests/vm/rpeer BUILD=$(abspath $(BUILD)) CC=$(CC) CLANG=$(CLANG) BPFTOOL=$(BPFTOOL)
 
 tools: $(TOOLS) ## Build the load generators in tests/tools only
 
@@ -279,13 +280,13 @@ GIVE_BACK = if [ -n "$$SUDO_UID" ]; then chown -Rh "$$SUDO_UID:$$SUDO_GID" $(BUI
 NEED_ROOT = [ "$$(id -u)" = 0 ] || \
 	{ echo "make $@ needs root (namespaces, BPF): run with sudo: sudo make $@" >&2; exit 1; }
 
-.PHONY: setup demo check bench lint verifier format
+.PHONY: setup demo check check-all bench lint verifier format
 setup: ## Install the packages that building, the demo and the tests need (Debian)
 	@scripts/setup.sh
 
 demo: ## Show xmasq at work on a two-node test bed (root)
 	@$(NEED_ROOT)
-	@scripts/setup.sh
+	@scripts/setup.sh build demo
 	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
 	@scripts/demo.sh
 
@@ -295,9 +296,12 @@ check: ## Build and run every test (root)
 	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
 	@tests/run.sh $(SUITES)
 
+check-all: ## The same with every kernel, overlay and mode in virtual machines; takes hours
+	@XM_VM_SET="ci all" XM_TIMEOUT=36000 $(MAKE) check
+
 bench: ## Measure host, overlay and xmasq (root)
 	@$(NEED_ROOT)
-	@scripts/setup.sh
+	@scripts/setup.sh build demo test
 	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
 	@scripts/bench.sh
 

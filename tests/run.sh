@@ -3,13 +3,16 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog scripts netns (default: all, in this order)
+#   tests/run.sh [SUITE...]      suites: unit edge prog scripts netns vm (default: all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
 #   prog     build/tests/prog/xmasq-prog-test (the BPF programs on crafted packets; root)
 #   scripts  tests/scripts/*.bats, where there are any
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
+#   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
+#            kernels, in virtual machines; builds the kernels when they are not cached, which takes
+#            some ten minutes each
 #
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
@@ -19,13 +22,16 @@
 # so: their bounds are in milliseconds. The last line is `N passed, N failed, N skipped`; the exit status is 0 when
 # nothing failed.
 #
-# Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below).
+# Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below),
+# XM_VM_SET (sets of the matrix: "ci", or "ci all"), XM_VM_ONLY (a regular expression that picks
+# lines by their names, such as "6.1 .* rpeer").
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 shopt -s nullglob
 
 BUILD=${BUILD:-build}
-declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [scripts]=300 [netns]=1500)
+declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [scripts]=300 [netns]=1500
+	[vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -33,9 +39,13 @@ child=      # process group of the running test program, for the trap
 watcher=    # xmt-stall, where there is one
 
 tmp=$(mktemp -d) || exit 1
+
 cleanup() {
 	[ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
 	[ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+	for pid in "$tmp"/vm/*.pid; do
+		kill "$(<"$pid")" 2>/dev/null
+	done
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
@@ -258,13 +268,70 @@ suite_netns() {
 	run_bats tests/netns/*.bats
 }
 
+# vm_row FILE KERNEL WHAT OVERLAY PODS MODE: in the background; FILE.done tells the end
+vm_row() {
+	local file=$1 kernel=$2 what=$3 rc=0 stock=()
+
+	[ "$kernel" = "${kernel%-stock}" ] || stock=(--stock)
+	timeout -k 10 "$(left)" scripts/vm.sh run --kernel "${kernel%-stock}" "${stock[@]}" \
+		--cpus 1 --timeout "$(left)" --strict \
+		--env CI="${CI:-}" --env BUILD="$BUILD" --env XM_OVERLAY="${4#-}" \
+		--env XM_POD="${5#-}" --env XM_MODE="${6#-}" \
+		-- tests/vm/guest.sh "$what" >"$file.tap" 2>"$file.err" </dev/null &
+	echo $! >"$file.pid"
+	wait $! || rc=$?
+	rm "$file.pid"
+	echo "$rc" >"$file.done"
+}
+
+suite_vm() {
+	local set kernel what overlay pods mode name names=() rows=() kernels=() i next=0
+
+	need_root vm || return
+	while read -r set kernel what overlay pods mode; do
+		[[ $set != '#'* && " ${XM_VM_SET:-ci} " == *" $set "* ]] || continue
+		name="$kernel $what $overlay $pods $mode"
+		[[ $name =~ ${XM_VM_ONLY:-} ]] || continue
+		names+=("${name%% -*}")
+		rows+=("$kernel $what $overlay $pods $mode")
+		[[ " ${kernels[*]} " == *" $kernel "* ]] || kernels+=("$kernel")
+	done <tests/vm/matrix
+	for kernel in "${kernels[@]}"; do
+		i=()
+		[ "$kernel" = "${kernel%-stock}" ] || i=(--stock)
+		kernel-patch/build.sh --kernel "${kernel%-stock}" --config vm "${i[@]}" \
+			--print-image >/dev/null || {
+			fail "vm: no kernel $kernel"
+			return
+		}
+	done
+	# As long as the machines take, not the kernels.
+	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[vm]}}))
+	mkdir -p "$tmp/vm"
+	[ -n "${XM_VM_ONLY:-}" ] || run_bats tests/vm/*.bats
+	for i in "${!rows[@]}"; do
+		# One machine for each processor, started in order.
+		while [ $next -lt ${#rows[@]} ] && [ $((next - i)) -lt "$(nproc)" ]; do
+			# shellcheck disable=SC2086 # words
+			vm_row "$tmp/vm/$next" ${rows[$next]} &
+			next=$((next + 1))
+		done
+		# shellcheck disable=SC2016 # for the inner shell
+		run_tap "vm ${names[$i]}" "$(($(left) + 30))" bash -c '
+			until [ -e "$0.done" ]; do sleep 0.2; done
+			cat "$0.tap"
+			cat "$0.err" >&2
+			exit "$(cat "$0.done")"' "$tmp/vm/$i"
+	done
+}
+
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog scripts netns)
+	suites=(unit edge prog scripts netns vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then
-		echo "tests/run.sh: no suite '$suite'; suites are: unit edge prog scripts netns" >&2
+		echo "tests/run.sh: no suite '$suite'; suites are: ${!time_limit[*]}" >&2
 		exit 2
 	fi
 done

@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Run a part of the tests inside a virtual machine; TAP on stdout.
+#
+#   scripts/vm.sh run [--env XM_MODE=rpeer ...] -- tests/vm/guest.sh WHAT
+#
+#   prog    the BPF programs on crafted packets
+#   edge    the daemon's side of the kernel
+#   rpeer   the kernel patch itself; $RPEER_ROUNDS pods made and deleted under traffic (200)
+#   bed     the test bed's overlays, underlays and kinds of pods
+#   smoke   the present mode and bed, in one file
+#   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_POD, XM_MODE)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+shopt -s nullglob
+
+BUILD=${BUILD:-build}
+# Those about the daemon (ctl, daemon, restart, peers) do not depend on the kernel.
+datapath=(modes traffic wire transparency policy security nat csum bounds)
+
+netns() {
+	exec bats --formatter tap "${@/#/tests/netns/}"
+}
+
+case ${1:-} in
+prog) exec "$BUILD/tests/prog/xmasq-prog-test" ;;
+edge) CMOCKA_MESSAGE_OUTPUT=TAP exec "$BUILD/tests/edge/test_edge" ;;
+rpeer) exec "$BUILD/tests/vm/rpeer/xmt-rpeer" --rounds "${RPEER_ROUNDS:-200}" ;;
+bed) exec bats --formatter tap tests/vm/guest/testbed.bats ;;
+smoke) netns modes.bats ;;
+full) netns "${datapath[@]/%/.bats}" ;;
+*)
+	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|full" >&2
+	exit 2
+	;;
+esac
