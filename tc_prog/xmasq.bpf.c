@@ -81,7 +81,12 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 	enum xm_reason r;
 
 	r = pod_sends(skb, L2_ETHERNET, instance_pod(), &ifindex);
-	return r == XM_R_MASQUERADED ? bpf_redirect_rpeer(ifindex, 0) : not_redirected(r);
+	if (r != XM_R_MASQUERADED)
+		return not_redirected(r);
+	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
+	 * chose is not for the node's queues. */
+	skb->priority = 0;
+	return bpf_redirect_rpeer(ifindex, 0);
 }
 
 /* Packets that the CNI delivers to a pod: host-side interface, TC egress, in every mode. */
