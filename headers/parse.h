@@ -8,14 +8,9 @@
 
 #include "xm_bpf.h"
 
-/* Bytes before the IP header: interfaces with and without Ethernet (netkit in mode l3). */
-#define L2_ETHERNET sizeof(struct ethhdr)
-#define L2_NONE	    0
-
 /**
  * struct parsed - an eligible packet
- * @eth: points into the packet; where there is no Ethernet header, the same as @ip
- * @ip, @l4: point into the packet
+ * @eth, @ip, @l4: point into the packet
  * @key: the packet's tuple
  * @idx: enum xm_proto_idx
  * @tcp_flags: SYN, FIN and RST bits, 0 for UDP
@@ -93,29 +88,27 @@ static __always_inline void flow_key_reverse(struct xm_flow_key *out, const stru
 }
 
 /**
- * parse_packet() - perhaps Ethernet + IPv4 + TCP or UDP, direct access
- * @l2: L2_ETHERNET or L2_NONE, a constant
+ * parse_frame() - Ethernet + IPv4 + TCP or UDP, direct access
  *
  * Return: XM_R_NONE with @p filled, or why the packet always takes the overlay. SYN,
  * FIN and RST are not an error here: they are left in @p->tcp_flags.
  */
-static __always_inline enum xm_reason parse_packet(struct __sk_buff *skb, __u32 l2,
-						   struct parsed *p)
+static __always_inline enum xm_reason parse_frame(struct __sk_buff *skb, struct parsed *p)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	enum xm_reason r;
 
 	p->eth = data;
-	p->ip = data + l2;
-	p->l4 = data + l2 + sizeof(struct iphdr);
+	p->ip = data + sizeof(struct ethhdr);
+	p->l4 = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
 	/* A VLAN tag is out of the frame here, and back in it when the packet leaves. */
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return XM_R_NOT_IPV4;
 	if (p->l4 > end)
 		return XM_R_TRUNCATED;
-	if (l2 == L2_ETHERNET && p->eth->h_proto != bpf_htons(ETH_P_IP))
+	if (p->eth->h_proto != bpf_htons(ETH_P_IP))
 		return XM_R_NOT_IPV4;
-	r = ipv4_eligible(p->ip, skb->len - l2);
+	r = ipv4_eligible(p->ip, skb->len - sizeof(struct ethhdr));
 	if (r)
 		return r;
 

@@ -13,41 +13,15 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
 	return why;
 }
 
-/*
- * A packet without Ethernet header gets room for one. Invalidates packet pointers: @pkt and
- * @check are set anew. Return: 0 or -1.
- */
-static __always_inline int add_ethernet(struct __sk_buff *skb, struct parsed *pkt, __u16 **check)
-{
-	void *data, *end;
-
-	if (bpf_skb_change_head(skb, sizeof(struct ethhdr), 0))
-		return -1;
-	data = (void *)(long)skb->data;
-	end = (void *)(long)skb->data_end;
-	pkt->eth = data;
-	pkt->ip = data + L2_ETHERNET;
-	pkt->l4 = data + L2_ETHERNET + sizeof(struct iphdr);
-	if (pkt->l4 + sizeof(struct udphdr) > end)
-		return -1;
-	*check = csum_ptr(skb, pkt->l4, pkt->idx);
-	if (!*check)
-		return -1;
-	pkt->eth->h_proto = bpf_htons(ETH_P_IP);
-	return 0;
-}
-
 /**
  * masquerade() - make a node packet of a pod's packet, if its flow may
- * @l2: L2_ETHERNET or L2_NONE: what the pod's interface has before the IP header
  * @pod: host-side interface of the pod that sends
  * @ifindex: where to send it
  *
  * Return: XM_R_MASQUERADED with the packet rewritten, XM_R_HELPER_FAILED with the packet
  * half rewritten, anything else with the packet untouched.
  */
-static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 l2, __u32 pod,
-						 __u32 *ifindex)
+static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
 {
 	enum csum_kind kind;
 	struct xm_flow *f;
@@ -58,7 +32,7 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 l2
 	__u16 *check;
 	__u32 now;
 
-	r = parse_packet(skb, l2, &pkt);
+	r = parse_frame(skb, &pkt);
 	if (r)
 		return r;
 	if (pkt.tcp_flags) {
@@ -95,11 +69,9 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 l2
 	check = csum_ptr(skb, pkt.l4, pkt.idx);
 	if (!check)
 		return XM_R_TRUNCATED;
-	kind = csum_kind(skb, l2 + sizeof(struct iphdr), csum_field(pkt.idx));
+	kind = csum_kind(skb, sizeof(struct ethhdr) + sizeof(struct iphdr), csum_field(pkt.idx));
 	if (kind == CSUM_ELSEWHERE)
 		return to_overlay(f, now, XM_R_ODD_CSUM);
-	if (l2 == L2_NONE && add_ethernet(skb, &pkt, &check))
-		return XM_R_HELPER_FAILED;
 
 	memcpy(pkt.eth, f->eth, XM_ETH_LEN);
 	pkt.ip->saddr = f->node;

@@ -118,7 +118,7 @@ static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *
 	struct parsed pkt;
 	__u32 label;
 
-	if (parse_packet(skb, L2_ETHERNET, &pkt))
+	if (parse_frame(skb, &pkt))
 		return XM_R_MALFORMED;
 	if (pkt.key.sport != cfg.masq_port && pkt.key.dport != cfg.masq_port)
 		return XM_R_NONE;

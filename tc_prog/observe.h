@@ -282,20 +282,19 @@ static __always_inline int eth_equal(const __u8 *a, const __u8 *b)
 /**
  * observe_delivery() - the CNI delivers a packet to a pod
  *
- * Runs at the pod's host-side interface, for packets from anywhere. @l2: L2_ETHERNET or
- * L2_NONE: what that interface has before the IP header.
+ * Runs at the pod's host-side interface, for packets from anywhere.
  */
-static __always_inline void observe_delivery(struct __sk_buff *skb, __u32 l2)
+static __always_inline void observe_delivery(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex, now;
 	struct xm_flow_key key;
 	struct xm_label *e;
 	struct xm_flow *f;
 	struct parsed pkt;
-	struct xm_pod pod = {}, *known;
+	struct xm_pod pod, *known;
 	struct xm_peer *p;
 
-	if (parse_packet(skb, l2, &pkt))
+	if (parse_frame(skb, &pkt))
 		return;
 	flow_key_reverse(&key, &pkt.key);
 	if (pkt.tcp_flags) {
@@ -322,9 +321,7 @@ static __always_inline void observe_delivery(struct __sk_buff *skb, __u32 l2)
 	if (!p || p->gen != f->peer_gen || !peer_up_or_late(p, pkt.idx))
 		return;
 
-	/* An interface without Ethernet does not look at the addresses. */
-	if (l2 == L2_ETHERNET)
-		memcpy(pod.eth, pkt.eth, XM_ETH_LEN);
+	memcpy(pod.eth, pkt.eth, XM_ETH_LEN);
 	known = bpf_map_lookup_elem(&xm_pods, &ifindex);
 	if (!known || !eth_equal(known->eth, pod.eth))
 		bpf_map_update_elem(&xm_pods, &ifindex, &pod, BPF_ANY);

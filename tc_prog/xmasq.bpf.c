@@ -30,17 +30,15 @@ char _license[] SEC("license") = "GPL";
  *
  *   xmasq_pod_egress     veth:   host-side interface, TC ingress
  *                        netkit: the pod's netkit, which runs it as the host-side interface
- *   xmasq_l3_egress      netkit without Ethernet (mode l3)
  *   xmasq_rpeer_egress   rpeer:  container-side interface, TC egress, in the pod's namespace;
  *                        needs the kernel patch. One instance for each pod
  */
-static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 l2, __u32 pod,
-						__u32 *ifindex)
+static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
 {
 	__u32 len = skb->len;
 	enum xm_reason r;
 
-	r = masquerade(skb, l2, pod, ifindex);
+	r = masquerade(skb, pod, ifindex);
 	count_bytes(r, len);
 	return r;
 }
@@ -56,17 +54,10 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	__u32 ifindex = 0;
 	enum xm_reason r;
 
-	r = pod_sends(skb, L2_ETHERNET, skb->ifindex, &ifindex);
-	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : not_redirected(r);
-}
-
-SEC("tc")
-int xmasq_l3_egress(struct __sk_buff *skb)
-{
-	__u32 ifindex = 0;
-	enum xm_reason r;
-
-	r = pod_sends(skb, L2_NONE, skb->ifindex, &ifindex);
+	/* A netkit pair can be told not to clear marks (IFLA_NETKIT_SCRUB). */
+	if (skb->mark == cfg.mark)
+		skb->mark = 0;
+	r = pod_sends(skb, skb->ifindex, &ifindex);
 	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : not_redirected(r);
 }
 
@@ -80,7 +71,7 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 	__u32 ifindex = 0;
 	enum xm_reason r;
 
-	r = pod_sends(skb, L2_ETHERNET, instance_pod(), &ifindex);
+	r = pod_sends(skb, instance_pod(), &ifindex);
 	if (r != XM_R_MASQUERADED)
 		return not_redirected(r);
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
@@ -93,14 +84,7 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 SEC("tc")
 int xmasq_pod_ingress(struct __sk_buff *skb)
 {
-	observe_delivery(skb, L2_ETHERNET);
-	return TC_ACT_UNSPEC;
-}
-
-SEC("tc")
-int xmasq_l3_ingress(struct __sk_buff *skb)
-{
-	observe_delivery(skb, L2_NONE);
+	observe_delivery(skb);
 	return TC_ACT_UNSPEC;
 }
 

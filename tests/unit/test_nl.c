@@ -159,11 +159,9 @@ static void test_netkit(void **state)
 	assert_int_equal(parse_copy(buf, nlh->nlmsg_len, &m), 0);
 	assert_string_equal(m.link.kind, "netkit");
 	assert_true(m.link.primary);
-	assert_false(m.link.l3);
 	netkit_msg(buf, 1, 0, 1);
 	assert_int_equal(parse_copy(buf, nlh->nlmsg_len, &m), 0);
 	assert_false(m.link.primary);
-	assert_true(m.link.l3);
 	/* not the size that the kernel gives it */
 	netkit_msg(buf, 1, 0, 0);
 	assert_int_equal(parse_copy(buf, nlh->nlmsg_len, &m), -EINVAL);

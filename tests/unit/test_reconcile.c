@@ -297,7 +297,6 @@ static void test_modes(void **state)
 	m = veth_msg(6, "nk6", 4, 2);
 	(void)snprintf(m.link.kind, sizeof(m.link.kind), "netkit");
 	m.link.primary = true;
-	m.link.l3 = true;
 	assert_int_equal(apply(b, &m), 1);
 	m = veth_msg(7, "nk7", 5, 2);
 	(void)snprintf(m.link.kind, sizeof(m.link.kind), "netkit");
@@ -310,8 +309,6 @@ static void test_modes(void **state)
 		assert_int_equal(mode_of(b, 6), rows[i].primary);
 		assert_int_equal(mode_of(b, 7), rows[i].secondary);
 	}
-	assert_false(want(b, 5)->key.l3);
-	assert_true(want(b, 6)->key.l3);
 }
 
 /* The one word for a node, and what a configured mode lacks. */

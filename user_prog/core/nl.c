@@ -106,25 +106,19 @@ static int parse_tunnel(const struct nlattr *data, struct nl_link *l)
 	return 0;
 }
 
-/* enum of linux/if_link.h, which Debian 12's headers are too old for */
-enum {
-	NETKIT_PRIMARY = 2, /* u8 */
-	NETKIT_MODE = 5,    /* u32 */
-	NETKIT_MODE_L3 = 1,
-};
+/* IFLA_NETKIT_PRIMARY of linux/if_link.h, which Debian 12's headers are too old for; u8. A pair in
+ * mode l3 has Ethernet headers, too, with addresses of zeroes. */
+#define NETKIT_PRIMARY 2
 
 static int parse_netkit(const struct nlattr *data, struct nl_link *l)
 {
-	const struct nlattr *tb[NETKIT_MODE + 1];
+	const struct nlattr *tb[NETKIT_PRIMARY + 1];
 	uint8_t primary = 0;
-	uint32_t mode = 0;
 
-	if (nested(data, tb, NETKIT_MODE) ||
-	    get_opt(tb[NETKIT_PRIMARY], &primary, sizeof(primary)) ||
-	    get_opt(tb[NETKIT_MODE], &mode, sizeof(mode)))
+	if (nested(data, tb, NETKIT_PRIMARY) ||
+	    get_opt(tb[NETKIT_PRIMARY], &primary, sizeof(primary)))
 		return -EINVAL;
 	l->primary = primary;
-	l->l3 = mode == NETKIT_MODE_L3;
 	return 0;
 }
 

@@ -46,7 +46,6 @@ enum nl_type {
  * @tun_local: vxlan: local address, network order, 0 none
  * @tun_link: vxlan: device its packets leave by, 0 none
  * @primary: netkit: the end of the pair that programs are attached to
- * @l3: netkit: mode l3, packets without Ethernet header
  */
 struct nl_link {
 	uint32_t ifindex;
@@ -63,7 +62,6 @@ struct nl_link {
 	__be32 tun_local;
 	uint32_t tun_link;
 	bool primary;
-	bool l3;
 };
 
 /**

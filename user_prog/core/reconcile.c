@@ -219,7 +219,6 @@ static int add_pod(const struct inventory *inv, const struct config *cfg,
 	it->key.netnsid = l->l.netnsid;
 	it->key.peer_ifindex = l->l.link;
 	it->key.mode = mode_of_link(cfg->mode, kernel, &l->l);
-	it->key.l3 = l->l.l3;
 	it->attach = true;
 	a = inventory_addrs(inv, l->l.netnsid, l->l.link, &n);
 	copy_addrs(it, a, n);
@@ -317,8 +316,7 @@ static int cmp_key(const void *a, const void *b)
 static bool same_key(const struct reconcile_key *a, const struct reconcile_key *b)
 {
 	return a->ifindex == b->ifindex && a->gen == b->gen && a->role == b->role &&
-	       a->netnsid == b->netnsid && a->peer_ifindex == b->peer_ifindex &&
-	       a->mode == b->mode && a->l3 == b->l3;
+	       a->netnsid == b->netnsid && a->peer_ifindex == b->peer_ifindex && a->mode == b->mode;
 }
 
 static void remove_key(const struct inventory *inv, const struct reconcile_key *k,

@@ -31,7 +31,6 @@ enum reconcile_role {
  * @netnsid: pod: namespace of the other end, else NL_NSID_NONE
  * @peer_ifindex: pod: the other end, in that namespace, else 0
  * @mode: pod: VETH, RPEER or NETKIT, else AUTO
- * @l3: pod: its packets have no Ethernet header
  *
  * Two equal keys: nothing to do. Any difference: detach the old, attach the new.
  */
@@ -42,7 +41,6 @@ struct reconcile_key {
 	int32_t netnsid;
 	uint32_t peer_ifindex;
 	enum config_mode mode;
-	bool l3;
 };
 
 /**

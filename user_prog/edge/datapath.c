@@ -27,8 +27,6 @@ static const char *const prog_names[DATAPATH_PROGS] = {
 	[DATAPATH_POD_INGRESS] = "xmasq_pod_ingress",
 	[DATAPATH_NIC_EGRESS] = "xmasq_nic_egress",
 	[DATAPATH_NIC_INGRESS] = "xmasq_nic_ingress",
-	[DATAPATH_L3_EGRESS] = "xmasq_l3_egress",
-	[DATAPATH_L3_INGRESS] = "xmasq_l3_ingress",
 	[DATAPATH_RPEER_EGRESS] = "xmasq_rpeer_egress",
 };
 

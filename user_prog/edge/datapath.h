@@ -34,8 +34,6 @@ enum datapath_prog {
 	DATAPATH_POD_INGRESS,
 	DATAPATH_NIC_EGRESS,
 	DATAPATH_NIC_INGRESS,
-	DATAPATH_L3_EGRESS,
-	DATAPATH_L3_INGRESS,
 	DATAPATH_RPEER_EGRESS, /* only with @rpeer; attached as instances */
 	DATAPATH_PROGS,
 };

@@ -32,26 +32,15 @@ static const struct place netkit_places[2] = {
 	{ WHERE_NETKIT, TC_INGRESS, DATAPATH_POD_EGRESS },
 };
 
-/* The same for netkit pairs without Ethernet. */
-static const struct place veth_l3_places[2] = {
-	{ WHERE_TC, TC_EGRESS_LAST, DATAPATH_L3_INGRESS },
-	{ WHERE_TC, TC_INGRESS, DATAPATH_L3_EGRESS },
-};
-
-static const struct place netkit_l3_places[2] = {
-	{ WHERE_TC, TC_EGRESS_LAST, DATAPATH_L3_INGRESS },
-	{ WHERE_NETKIT, TC_INGRESS, DATAPATH_L3_EGRESS },
-};
-
 const struct place *places_of(const struct reconcile_key *k)
 {
 	if (k->role == RECONCILE_NIC)
 		return nic_places;
 	if (k->mode == CONFIG_MODE_NETKIT)
-		return k->l3 ? netkit_l3_places : netkit_places;
+		return netkit_places;
 	if (k->mode == CONFIG_MODE_RPEER)
 		return rpeer_places;
-	return k->l3 ? veth_l3_places : veth_places;
+	return veth_places;
 }
 
 /* A call of tc.h for the pod's end, to be made in the pod's namespace. */
