@@ -52,6 +52,6 @@
 #define XM_ICMPS_PER_SEC     256 /* ICMP errors about packets to one peer, believed */
 #define XM_CONTROLS_PER_SEC  64	 /* hello, hello answer and probes of one peer */
 #define XM_STRANGERS_PER_SEC 128 /* the same from all addresses that are no peer yet */
-#define XM_CONTROL_MAX	     128 /* bytes of payload handed to the daemon */
+#define XM_CONTROL_MAX	     128 /* bytes of payload handed to the daemon; a power of 2 */
 
 #endif

@@ -41,9 +41,12 @@ static __always_inline enum xm_reason report(struct __sk_buff *skb, enum xm_even
 		len = skb->len - off;
 		if (len > XM_CONTROL_MAX)
 			len = XM_CONTROL_MAX;
-		/* The compiler knows that len is not 0, the verifier wants to see it. */
+		/* 1 to XM_CONTROL_MAX: the compiler knows, the verifier wants to see it, and that of
+		 * Linux 6.1 learns nothing from a comparison with 0. */
+		len--;
 		barrier_var(len);
-		if (!len || len > XM_CONTROL_MAX || bpf_skb_load_bytes(skb, off, ev->data, len))
+		len = (len & (XM_CONTROL_MAX - 1)) + 1;
+		if (bpf_skb_load_bytes(skb, off, ev->data, len))
 			len = 0;
 	}
 	ev->len = len;
