@@ -259,6 +259,38 @@ static void test_not_pods(void **state)
 	ASSERT_ATTACH(b, 10, RECONCILE_POD);
 }
 
+/* The underlay of a node that is a container: a bond's ports and a VLAN's parent are veths. */
+static void test_underlay_parts(void **state)
+{
+	struct bed *b = *state;
+	struct nl_msg m;
+
+	b->cfg.underlay_auto = false;
+	b->cfg.n_underlay = 2;
+	strcpy(b->cfg.underlay[0], "bond0");
+	strcpy(b->cfg.underlay[1], "eth2.100");
+	dev(b, 20, "bond0", "bond");
+	m = veth_msg(21, "eth0", 3, 2);
+	m.link.master = 20;
+	assert_int_equal(apply(b, &m), 1);
+	veth(b, 22, "eth2", 3, 3);
+	memset(&m, 0, sizeof(m));
+	m.type = NL_LINK;
+	m.link.ifindex = 23;
+	m.link.netnsid = NL_NSID_NONE;
+	m.link.link = 22;
+	m.link.up = true;
+	strcpy(m.link.name, "eth2.100");
+	strcpy(m.link.kind, "vlan");
+	assert_int_equal(apply(b, &m), 1);
+	ASSERT_ATTACH(b, 20, RECONCILE_NIC);
+	ASSERT_ATTACH(b, 23, RECONCILE_NIC);
+	ASSERT_REFUSED(b, 21, "part of the underlay");
+	ASSERT_REFUSED(b, 22, "part of the underlay");
+	veth(b, 24, "veth24", 4, 2);
+	ASSERT_ATTACH(b, 24, RECONCILE_POD);
+}
+
 static enum config_mode mode_of(struct bed *b, uint32_t ifindex)
 {
 	const struct reconcile_item *it = want(b, ifindex);
@@ -611,13 +643,21 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_pod),	      T(test_not_pods),
-		T(test_modes),	      cmocka_unit_test(test_mode_of_node),
-		T(test_lists),	      T(test_nic_auto),
-		T(test_nic_named),    T(test_nic_is_veth),
-		T(test_index_reused), T(test_nsid_before_link),
-		T(test_strangers),    T(test_resync),
-		T(test_routes),	      T(test_many),
+		T(test_pod),
+		T(test_not_pods),
+		T(test_underlay_parts),
+		T(test_modes),
+		cmocka_unit_test(test_mode_of_node),
+		T(test_lists),
+		T(test_nic_auto),
+		T(test_nic_named),
+		T(test_nic_is_veth),
+		T(test_index_reused),
+		T(test_nsid_before_link),
+		T(test_strangers),
+		T(test_resync),
+		T(test_routes),
+		T(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,9 +205,26 @@ static void check_lists(struct reconcile_item *it, const struct config *cfg,
 	}
 }
 
+/* Whether an underlay interface stands on this one: a bond on its ports, a VLAN on its parent. */
+static bool carries_nic(const struct inventory *inv, const struct nics *nics,
+			const struct inv_link *l)
+{
+	unsigned int i;
+
+	if (l->l.master && is_nic(nics, l->l.master))
+		return true;
+	for (i = 0; i < nics->n; i++) {
+		const struct inv_link *nic = inventory_link(inv, nics->ifindex[i]);
+
+		if (nic && !nic->l.has_netnsid && nic->l.link == l->l.ifindex)
+			return true;
+	}
+	return false;
+}
+
 static int add_pod(const struct inventory *inv, const struct config *cfg,
-		   const struct mode_kernel *kernel, const struct inv_link *l,
-		   struct reconcile_set *out)
+		   const struct mode_kernel *kernel, const struct nics *nics,
+		   const struct inv_link *l, struct reconcile_set *out)
 {
 	struct reconcile_item *it = push_link(out, l, RECONCILE_POD);
 	const struct inv_addr *a, *own;
@@ -227,6 +244,8 @@ static int add_pod(const struct inventory *inv, const struct config *cfg,
 		refuse(it, "kind %s is not supported", l->l.kind);
 	} else if (default_oif(inv) == l->l.ifindex) {
 		refuse(it, "the node's default route leaves by it");
+	} else if (carries_nic(inv, nics, l)) {
+		refuse(it, "part of the underlay");
 	} else if (own) {
 		inet_ntop(AF_INET, &own->addr, text, sizeof(text));
 		refuse(it, "holds the node's address %s/%u", text, own->prefix);
@@ -298,7 +317,7 @@ int reconcile_desired(const struct inventory *inv, const struct config *cfg,
 			copy_addrs(it, a, n);
 		} else if (l->l.has_netnsid && l->l.link &&
 			   (inventory_is_pod_kind(l->l.kind) || is_other_pod_kind(l->l.kind))) {
-			err = add_pod(inv, cfg, kernel, l, out);
+			err = add_pod(inv, cfg, kernel, &nics, l, out);
 		}
 	}
 	if (err)
