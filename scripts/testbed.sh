@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# testbed.sh - a cluster of network namespaces: nodes, pods, a flannel-like
-# VXLAN overlay and the firewall of a kube-proxy node. No containers needed.
+# testbed.sh - a cluster of network namespaces: nodes, pods, an overlay and the
+# firewall of a kube-proxy node. No containers needed. By default it is flannel's:
 #
 #        PREFIX-n1p1   PREFIX-n1p2               PREFIX-n2p1   PREFIX-n2p2     pods
 #       eth0 10.244.1.11     .12                eth0 10.244.2.11     .12       mtu 1450
@@ -20,8 +20,16 @@
 #       | 172.30.1.254
 #   PREFIX-out       a host that is not part of the cluster
 #
-# With any number of nodes but two, the eth0 of every node and of PREFIX-out
-# (172.31.0.254, no eth1) is a port of bridge br0 in namespace PREFIX-sw.
+# Other underlays (--underlay; with any number of nodes but two it is "bridge"):
+#
+#   bridge    eth0 of every node and of PREFIX-out (172.31.0.254, no eth1) is a port of
+#             bridge br0 in namespace PREFIX-sw
+#   vlan      the same, but all addresses are on eth0.100 and the frames are tagged
+#   bond      eth0 and eth1 of a node are ports of br0, bond0 (active-backup) has the address
+#   two-nics  eth1 is in a second network (bridge br1, 172.32.0.0/24); even nodes reach the
+#             other nodes' addresses by it, odd ones by eth0
+#
+# Other overlays are in lib/bed-overlay.sh and lib/bed-ovs.sh, other pods in lib/bed-pod.sh.
 #
 # Services, on every node: 10.96.0.10:80/tcp and :5000/udp, 10.96.0.11 (every TCP
 # and UDP port, port kept) and NodePort 30080/tcp; all of them lead to pod 1 of
@@ -33,16 +41,15 @@
 set -Eeuo pipefail
 shopt -s nullglob
 
-LIB=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib
-ROOT=$(readlink -f "$LIB/../..")
+LIB=${BASH_SOURCE[0]}
+[ ! -L "$LIB" ] || LIB=$(readlink -f "$LIB")
+[[ $LIB == /* ]] || LIB=$PWD/$LIB
+LIB=${LIB%/*}/lib
+# shellcheck disable=SC2034 # for the files in $LIB
+ROOT=$LIB/../..
+# What every command needs; "libraries" reads the rest for those that need it.
 # shellcheck source=scripts/lib/bed-common.sh
 . "$LIB/bed-common.sh"
-# shellcheck source=scripts/lib/bed-net.sh
-. "$LIB/bed-net.sh"
-# shellcheck source=scripts/lib/bed-firewall.sh
-. "$LIB/bed-firewall.sh"
-# shellcheck source=scripts/lib/bed-xmasq.sh
-. "$LIB/bed-xmasq.sh"
 
 help()
 {
@@ -55,8 +62,12 @@ the bed:
   up [options]              make a bed
       --nodes N                 nodes, 1 to 32 (default 2)
       --pods M                  pods on each node, 0 to 200 (default 2)
-      --overlay vxlan|none      none: pod subnets are routed over the underlay
-      --udp-csum on|off         outer UDP checksum of the VXLAN (default on)
+      --overlay OVERLAY         vxlan (default), geneve, ovs-vxlan, ovs-geneve, wireguard, or
+                                none: pod subnets are routed over the underlay
+      --tunnel-csum on|off      UDP checksum of the tunnel's packets (default on)
+      --underlay UNDERLAY       veth (two nodes, default), bridge (else), vlan, bond, two-nics
+      --pod KIND                veth (default), netkit-l2, netkit-l3, mixed (odd pods veth,
+                                even pods netkit-l2), macvlan, host-local
       --no-firewall             neither iptables rules nor conntrack nor services
       --replace                 take down a bed of the same name first
   down                      remove the bed and whatever it started; repeatable
@@ -68,29 +79,39 @@ using it (WHO: n1 is a node, n1p2 a pod, out the outside host, sw the switch):
   ip WHO                    print its address
   ns WHO                    print the name of its network namespace
   veth n1p2                 print the interface of the pod on the node's side
-  pod-add NODE P            make pod P (1 to 244) on NODE: "pod-add n1 3"
+  get WHAT                  print one of: nodes, overlay, tunnel-csum, underlay, pod, firewall;
+                            nics (a node's interfaces on the underlay), pod-dev (the node's
+                            interface to its pods), pod-mtu, tunnel-dev, tunnel-port
+  pod-add NODE P [--pod KIND]
+                            make pod P (1 to 244) on NODE: "pod-add n1 3"
   pod-del NODE P            remove it, as a CNI does
+  policy NODE deny MATCH    the CNI of NODE drops packets of pods: MATCH is any of --from WHO,
+                            --to WHO (or an address), --proto P, --sport N, --dport N
+  policy NODE allow MATCH   take a "deny" back
+  policy NODE clear         take all of them back
 
 xmasq on it:
   xmasq start [NODE...] [--mode MODE] [--config-extra FILE]
                             start xmasqd (all nodes by default), wait until it answers;
-                            FILE is appended to the generated YAML
+                            MODE is auto, veth (default), rpeer or netkit, FILE is appended
+                            to the generated YAML
   xmasq stop [NODE...]      SIGTERM, then remove programs and pins
   xmasq kill NODE...        SIGKILL: what a crash leaves behind
   xmasq status [NODE...]    "xmasqctl status" of each node
   xmasq ctl NODE -- ARGS    xmasqctl with the node's control socket
 
 Every command takes --prefix NAME (default $XMASQ_BED, else xmt): beds with
-different prefixes live side by side.
+different prefixes live side by side. What the running kernel lacks, the one of
+"scripts/vm.sh run -- scripts/testbed.sh ..." may have.
 
 environment:
   XMASQ_BED                 default prefix
-  XMASQ_BUILD               directory of xmasqd and xmasqctl (default: build)
+  XMASQ_BUILD               directory of xmasqd, xmasqctl and tests/tools (default: build)
   XMASQ_TESTBED_IPTABLES    iptables-nft or iptables-legacy (default: the first that works)
-  XMASQ_TESTBED_FAIL_AT     for tests of this script: "up" fails at namespaces, underlay,
-                            pods, overlay, firewall or ready
+  XMASQ_TESTBED_FAIL_AT     for tests of this script: "up" fails at namespaces, links, pods,
+                            overlay, firewall or ready
 
-state: /run/xmasq-NAME/ (bed, n1/xmasqd.yaml, .log, .pid, .sock), pins in
+state: /run/xmasq-NAME/ (bed, n1/xmasqd.yaml, .log, .pid, .sock, n1/ovs/), pins in
 /sys/fs/bpf/xmasq-NAME-n1/, namespaces NAME-n1, NAME-n1p1, NAME-out, NAME-sw.
 
 exit status: 0 done, 1 failed, 2 wrong arguments; "exec" and "xmasq ctl" give that
@@ -98,93 +119,15 @@ of the command.
 HELP
 }
 
-# ---- up and down ----------------------------------------------------------
-
-parse_up()
+# libraries NAME...: lib/bed-NAME.sh
+libraries()
 {
-	NODES=2 PODS=2 OVERLAY=vxlan UDP_CSUM=on FIREWALL=yes REPLACE=no
+	local l
 
-	while [ $# -gt 0 ]; do
-		case $1 in
-		--nodes)	need_value "$@"; NODES=$2; shift 2 ;;
-		--pods)		need_value "$@"; PODS=$2; shift 2 ;;
-		--overlay)	need_value "$@"; OVERLAY=$2; shift 2 ;;
-		--udp-csum)	need_value "$@"; UDP_CSUM=$2; shift 2 ;;
-		--no-firewall)	FIREWALL=no; shift ;;
-		--replace)	REPLACE=yes; shift ;;
-		*)		usage "up: unknown argument '$1'" ;;
-		esac
+	for l; do
+		# shellcheck source=/dev/null
+		. "$LIB/bed-$l.sh"
 	done
-	check_number --nodes "$NODES" 1 32
-	check_number --pods "$PODS" 0 200
-	check_choice --overlay "$OVERLAY" vxlan none
-	check_choice --udp-csum "$UDP_CSUM" on off
-}
-
-# Whatever ends "up" before the bed is whole takes the half-made bed away again.
-up_undo()
-{
-	local status=$?
-
-	trap - EXIT INT TERM HUP
-	say "up did not finish: removing what there is of bed '$PREFIX'"
-	set +e
-	bed_remove
-	exit "$status"
-}
-
-cmd_up()
-{
-	local i p
-
-	parse_up "$@"
-	need_root
-	need_tools ip nsenter bridge ping
-	if bed_traces; then
-		[ "$REPLACE" = yes ] ||
-			die "bed '$PREFIX' exists: use it, run 'testbed.sh --prefix $PREFIX down'," \
-			    "or give 'up' --replace or another --prefix"
-		bed_remove
-	fi
-	# Without -p: of two "up" that run at once, one gets the bed.
-	mkdir "$STATE" || die "cannot make $STATE: is another 'up' of '$PREFIX' running?"
-	trap up_undo EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM HUP
-
-	bpffs_mount
-	bed_save
-	checkpoint namespaces
-	net_namespaces
-	checkpoint underlay
-	net_underlay
-	checkpoint pods
-	for ((i = 1; i <= NODES; i++)); do
-		for ((p = 1; p <= PODS; p++)); do
-			pod_add "$i" "$p"
-		done
-	done
-	checkpoint overlay
-	net_overlay
-	checkpoint firewall
-	[ "$FIREWALL" = no ] || firewall_up
-	checkpoint ready
-	net_verify
-
-	trap - EXIT INT TERM HUP
-	say "bed '$PREFIX' is up: $NODES nodes, $PODS pods each, overlay $OVERLAY, firewall $FIREWALL"
-}
-
-cmd_down()
-{
-	[ $# -eq 0 ] || usage "down: unknown argument '$1'"
-	need_root
-	if ! bed_traces; then
-		say "there is no bed '$PREFIX': nothing to do"
-		return 0
-	fi
-	bed_remove
-	say "bed '$PREFIX' is down"
 }
 
 # ---- looking at the bed ---------------------------------------------------
@@ -202,41 +145,79 @@ cmd_list()
 
 cmd_status()
 {
-	local i ns pid missing=0
+	local i p missing=0
 
 	[ $# -eq 0 ] || usage "status: unknown argument '$1'"
+	libraries process ovs
 	bed_load
-	printf 'bed %s: nodes %s, overlay %s, udp-csum %s, firewall %s\n' \
-		"$PREFIX" "$NODES" "$OVERLAY" "$UDP_CSUM" "$FIREWALL"
+	printf 'bed %s: nodes %s, overlay %s, tunnel-csum %s, underlay %s, pods %s, firewall %s\n' \
+		"$PREFIX" "$NODES" "$OVERLAY" "$TUNNEL_CSUM" "$UNDERLAY" "$POD_KIND" "$FIREWALL"
 	for ((i = 1; i <= NODES; i++)); do
 		if [ ! -e "/run/netns/$PREFIX-n$i" ]; then
 			printf 'n%s: namespace MISSING\n' "$i"
 			missing=1
 			continue
 		fi
-		pid=$(xmasqd_pid "n$i") || pid='not running'
-		printf 'n%s: %s, xmasqd: %s, pods:' "$i" "$(who_ip "n$i")" "$pid"
-		for ns in "/run/netns/$PREFIX-n${i}p"*; do
-			ns=${ns##*-}
-			printf ' %s=%s' "$ns" "$(who_ip "$ns")"
+		pid_alive "$STATE/n$i/xmasqd.pid" || PID='not running'
+		who_ip "n$i"
+		printf 'n%s: %s, xmasqd: %s, ' "$i" "$IP" "$PID"
+		if bed_is_ovs; then
+			if ovs_alive "$i"; then
+				printf 'ovs-vswitchd: %s, ' "$PID"
+			else
+				printf 'Open vSwitch: ENDED, '
+				missing=1
+			fi
+		fi
+		printf 'pods:'
+		pods_of "$i"
+		for p in "${PODS_OF[@]}"; do
+			who_ip "n${i}p$p"
+			pod_load "$i" "$p"
+			printf ' n%sp%s=%s' "$i" "$p" "$IP"
+			[ "$KIND" = veth ] || printf '(%s)' "$KIND"
 		done
 		printf '\n'
 	done
-	printf 'out: %s\n' "$(who_ip out)"
+	who_ip out
+	printf 'out: %s\n' "$IP"
 	[ "$missing" = 0 ] ||
 		die "bed '$PREFIX' is damaged: run 'testbed.sh --prefix $PREFIX up --replace'"
 }
 
-cmd_ip()   { one_arg ip "$@"; bed_load; check_who "$1"; who_ip "$1"; }
+cmd_ip()   { one_arg ip "$@"; bed_load; check_who "$1"; who_ip "$1"; printf '%s\n' "$IP"; }
 cmd_ns()   { one_arg ns "$@"; bed_load; check_who "$1"; printf '%s-%s\n' "$PREFIX" "$1"; }
 
 cmd_veth()
 {
 	one_arg veth "$@"
 	bed_load
-	[[ $1 =~ ^n[0-9]+p[0-9]+$ ]] || usage "veth: '$1' is no pod; give one such as n1p1"
+	[[ $1 =~ ^n([0-9]+)p([0-9]+)$ ]] || usage "veth: '$1' is no pod; give one such as n1p1"
 	check_who "$1"
-	printf 'veth-p%s\n' "${1##*p}"
+	[[ $1 =~ ^n([0-9]+)p([0-9]+)$ ]]
+	pod_load "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+	[ -n "$VETH" ] || die "$1 is a $KIND pod, which has no interface on the node's side"
+	printf '%s\n' "$VETH"
+}
+
+cmd_get()
+{
+	one_arg get "$@"
+	bed_load
+	case $1 in
+	nodes)		printf '%s\n' "$NODES" ;;
+	overlay)	printf '%s\n' "$OVERLAY" ;;
+	tunnel-csum)	printf '%s\n' "$TUNNEL_CSUM" ;;
+	underlay)	printf '%s\n' "$UNDERLAY" ;;
+	pod)		printf '%s\n' "$POD_KIND" ;;
+	firewall)	printf '%s\n' "$FIREWALL" ;;
+	nics)		printf '%s\n' "${NICS[@]}" ;;
+	pod-dev)	printf '%s\n' "$POD_DEV" ;;
+	pod-mtu)	printf '%s\n' "$POD_MTU" ;;
+	tunnel-dev)	printf '%s\n' "$TUNNEL_DEV" ;;
+	tunnel-port)	printf '%s\n' "$TUNNEL_PORT" ;;
+	*)		usage "get: '$1' is unknown; 'testbed.sh --help' lists what there is" ;;
+	esac
 }
 
 cmd_exec()
@@ -248,40 +229,6 @@ cmd_exec()
 	bed_load
 	check_who "$who"
 	exec nsenter --net="/run/netns/$PREFIX-$who" -- "$@"
-}
-
-# ---- pods -----------------------------------------------------------------
-
-# parse_pod COMMAND NODE P: sets NODE_I and POD_P
-parse_pod()
-{
-	[ $# -eq 3 ] || usage "$1: give it as '$1 NODE P', for example '$1 n1 3'"
-	need_root
-	bed_load
-	[[ $2 =~ ^n[1-9][0-9]*$ ]] || usage "$1: '$2' is no node; nodes are n1 to n$NODES"
-	NODE_I=${2#n}
-	check_who "$2"
-	check_number "$1: P" "$3" 1 244
-	POD_P=$3
-}
-
-cmd_pod_add()
-{
-	parse_pod pod-add "$@"
-	[ ! -e "/run/netns/$PREFIX-n${NODE_I}p$POD_P" ] ||
-		die "pod n${NODE_I}p$POD_P exists: 'pod-del n$NODE_I $POD_P' removes it"
-	# A pod that cannot be finished must not stay behind.
-	trap 'pod_del "$NODE_I" "$POD_P" 2>/dev/null || :' EXIT
-	pod_add "$NODE_I" "$POD_P"
-	trap - EXIT
-}
-
-cmd_pod_del()
-{
-	parse_pod pod-del "$@"
-	[ -e "/run/netns/$PREFIX-n${NODE_I}p$POD_P" ] ||
-		die "there is no pod n${NODE_I}p$POD_P: 'testbed.sh --prefix $PREFIX status' lists them"
-	pod_del "$NODE_I" "$POD_P"
 }
 
 # ---- main -----------------------------------------------------------------
@@ -315,12 +262,17 @@ main()
 
 	shift
 	case $command in
-	up|down|status|list|exec|ip|ns|veth|xmasq)
-			"cmd_$command" "$@" ;;
-	pod-add)	cmd_pod_add "$@" ;;
-	pod-del)	cmd_pod_del "$@" ;;
-	help)		help ;;
+	status|list|exec|ip|ns|veth|get) ;;
+	up|down|pod-add|pod-del)
+			libraries process batch net pod overlay ovs firewall up ;;
+	policy)		libraries ovs firewall policy ;;
+	xmasq)		libraries process xmasq ;;
+	help)		;;
 	*)		usage "unknown command '$command'" ;;
+	esac
+	case $command in
+	help)		help ;;
+	*)		"cmd_${command/-/_}" "$@" ;;
 	esac
 }
 

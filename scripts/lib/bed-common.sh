@@ -1,8 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# bed-common.sh - messages, argument checks and the state of a bed, for testbed.sh.
-# Globals: PREFIX (name of the bed), STATE (/run/xmasq-PREFIX).
+# bed-common.sh - messages, argument checks, names and the state of a bed, for testbed.sh.
+# Globals: PREFIX (name of the bed), STATE (/run/xmasq-PREFIX), what bed_load reads.
+#
+# A bed is often made in an emulated machine, where starting a program takes 50 ms: functions
+# leave their answer in a variable instead of being run in "$(...)", and use builtins.
+# shellcheck disable=SC2034 # most of these variables are for the other files
 
 say()   { printf 'testbed: %s\n' "$*" >&2; }
 die()   { printf 'testbed: error: %s\n' "$*" >&2; exit 1; }
@@ -10,15 +14,16 @@ usage() { printf "testbed: %s\nTry 'testbed.sh --help'.\n" "$*" >&2; exit 2; }
 
 need_value() { [ $# -ge 2 ] || usage "$1: its value is missing"; }
 one_arg()    { [ $# -eq 2 ] || usage "$1: give exactly one name, such as n1 or n1p1"; }
-need_root()  { [ "$(id -u)" = 0 ] || die "namespaces need root: run this with sudo"; }
+need_root()  { [ "$EUID" = 0 ] || die "namespaces need root: run this with sudo"; }
 
+# need_tools PACKAGES TOOL...
 need_tools()
 {
-	local t
+	local packages=$1 t
 
+	shift
 	for t; do
-		command -v "$t" >/dev/null ||
-			die "'$t' is missing: apt-get install iproute2 util-linux iputils-ping iptables"
+		command -v "$t" >/dev/null || die "'$t' is missing: apt-get install $packages"
 	done
 }
 
@@ -48,7 +53,12 @@ checkpoint()
 
 bpffs_mount()
 {
-	[ "$(stat -f -c %T /sys/fs/bpf 2>/dev/null)" != bpf_fs ] || return 0
+	local fs mounted=no
+
+	while read -r _ fs _; do
+		[ "$fs" != /sys/fs/bpf ] || mounted=yes
+	done < /proc/mounts
+	[ "$mounted" = no ] || return 0
 	mount -t bpf bpf /sys/fs/bpf ||
 		die "cannot mount bpffs on /sys/fs/bpf: the kernel needs CONFIG_BPF_SYSCALL"
 	say "mounted bpffs on /sys/fs/bpf; 'down' leaves it there"
@@ -56,10 +66,16 @@ bpffs_mount()
 
 # ---- state ----------------------------------------------------------------
 
+# What "up" was told and found, one KEY=VALUE a line in STATE/bed.
+BED_KEYS=(NODES OVERLAY TUNNEL_CSUM UNDERLAY POD_KIND FIREWALL IPTABLES)
+
 bed_save()
 {
-	printf '%s\n' "NODES=$NODES" "OVERLAY=$OVERLAY" "UDP_CSUM=$UDP_CSUM" \
-		"FIREWALL=$FIREWALL" > "$STATE/bed"
+	local key
+
+	for key in "${BED_KEYS[@]}"; do
+		printf '%s=%s\n' "$key" "${!key}"
+	done > "$STATE/bed"
 }
 
 bed_load()
@@ -69,66 +85,54 @@ bed_load()
 	[ -r "$STATE/bed" ] ||
 		die "there is no bed '$PREFIX': make it with 'testbed.sh --prefix $PREFIX up'"
 	while IFS='=' read -r key value; do
-		case $key in
-		NODES|OVERLAY|UDP_CSUM|FIREWALL) printf -v "$key" '%s' "$value" ;;
-		esac
+		[[ " ${BED_KEYS[*]} " != *" $key "* ]] || printf -v "$key" '%s' "$value"
 	done < "$STATE/bed"
+	bed_names
 }
 
-# Names of the bed's namespaces, found by name: state files may be lost or incomplete.
-bed_namespaces()
+# bed_names: how things are called on this bed, from what "up" was told. NICS are the node's
+# interfaces on the underlay, POD_DEV that of its pods, TUNNEL_DEV that of the overlay.
+bed_names()
+{
+	case $UNDERLAY in
+	vlan)		NICS=(eth0.100) ;;
+	bond)		NICS=(bond0) ;;
+	two-nics)	NICS=(eth0 eth1) ;;
+	*)		NICS=(eth0) ;;
+	esac
+	POD_DEV=cni0 POD_MTU=1450 TUNNEL_PORT='' TUNNEL_DEV=''
+	case $OVERLAY in
+	vxlan)		TUNNEL_PORT=8472 TUNNEL_DEV=flannel.1 ;;
+	geneve)		TUNNEL_PORT=6081 TUNNEL_DEV=geneve.1 ;;
+	wireguard)	TUNNEL_PORT=51820 TUNNEL_DEV=wg0 POD_MTU=1420 ;;
+	none)		POD_MTU=1500 ;;
+	ovs-vxlan)	TUNNEL_PORT=4789 TUNNEL_DEV=vxlan_sys_4789 POD_DEV=antrea-gw0 ;;
+	ovs-geneve)	TUNNEL_PORT=6081 TUNNEL_DEV=genev_sys_6081 POD_DEV=antrea-gw0 ;;
+	esac
+}
+
+bed_is_ovs() { [[ $OVERLAY == ovs-* ]]; }
+
+# find_namespaces: sets NAMESPACES to the bed's, found by name: state files may be lost.
+find_namespaces()
 {
 	local f
 
+	NAMESPACES=()
 	for f in "/run/netns/$PREFIX-"*; do
 		f=${f##*/}
-		[[ $f =~ ^$PREFIX-(n[0-9]+(p[0-9]+)?|sw|out)$ ]] && printf '%s\n' "$f"
+		[[ ! $f =~ ^$PREFIX-(n[0-9]+(p[0-9]+)?|sw|out)$ ]] || NAMESPACES+=("$f")
 	done
-	return 0
 }
+
+find_pins() { PINS=("/sys/fs/bpf/xmasq-$PREFIX-n"*); }
 
 # True when anything of the bed is there.
 bed_traces()
 {
-	[ -d "$STATE" ] || [ -n "$(bed_namespaces)" ] || [ -n "$(bed_pins)" ]
-}
-
-bed_pins()
-{
-	local d
-
-	for d in "/sys/fs/bpf/xmasq-$PREFIX-n"*; do
-		printf '%s\n' "$d"
-	done
-}
-
-# Removes all of the bed and goes on after errors: "down" must work on ruins.
-bed_remove()
-{
-	local f ns pin
-
-	for f in "$STATE"/n*/xmasqd.pid; do
-		pid_stop "$f" KILL || :
-	done
-	for ns in $(bed_namespaces); do
-		bed_warn_users "$ns"
-		ip netns del "$ns" || say "cannot delete namespace $ns"
-	done
-	for pin in $(bed_pins); do
-		rm -rf -- "$pin"
-	done
-	rm -rf -- "$STATE"
-}
-
-# What a user started in a namespace is the user's to end, but it keeps the
-# namespace's devices alive, which is worth a word.
-bed_warn_users()
-{
-	local pid
-
-	for pid in $(ip netns pids "$1" 2>/dev/null); do
-		say "note: process $pid ($(cat "/proc/$pid/comm" 2>/dev/null)) still runs in $1: end it yourself"
-	done
+	find_namespaces
+	find_pins
+	[ -d "$STATE" ] || [ ${#NAMESPACES[@]} -gt 0 ] || [ ${#PINS[@]} -gt 0 ]
 }
 
 # ---- names ----------------------------------------------------------------
@@ -141,70 +145,61 @@ check_who()
 		die "bed '$PREFIX' has no '$1': 'testbed.sh --prefix $PREFIX status' shows what it has"
 }
 
+# who_ip WHO: sets IP
 who_ip()
 {
 	case $1 in
 	n*p*)	[[ $1 =~ ^n([0-9]+)p([0-9]+)$ ]]
-		printf '10.244.%d.%d\n' "${BASH_REMATCH[1]}" $((10 + BASH_REMATCH[2])) ;;
-	n*)	printf '172.31.0.%d\n' "${1#n}" ;;
-	out)	out_ip ;;
+		IP=10.244.${BASH_REMATCH[1]}.$((10 + BASH_REMATCH[2])) ;;
+	n*)	IP=172.31.0.${1#n} ;;
+	# One wire between two nodes: the outside host hangs off the first.
+	out)	IP=172.31.0.254
+		[ "$UNDERLAY" != veth ] || IP=172.30.1.254 ;;
 	*)	die "'$1' has no address: the switch only bridges" ;;
 	esac
 }
 
-# With two nodes the outside host hangs off n1, so that n1 - n2 stays one veth pair.
-out_ip()
+# pod_file I P: sets POD_FILE, what is remembered of pod P of node I: "KIND MAC"
+pod_file() { POD_FILE=$STATE/n$1/pod-$2; }
+
+# pod_load I P: sets KIND, MAC and VETH, its interface on the node's side ('' when it has none)
+pod_load()
 {
-	if [ "$NODES" = 2 ]; then
-		echo 172.30.1.254
-	else
-		echo 172.31.0.254
-	fi
+	pod_file "$1" "$2"
+	KIND='' MAC='' VETH=''
+	[ -r "$POD_FILE" ] || return 0
+	read -r KIND MAC < "$POD_FILE"
+	pod_veth "$2"
+}
+
+# pod_veth P: sets VETH for pod P of kind KIND
+pod_veth()
+{
+	VETH=''
+	case $KIND in
+	veth)		VETH=veth-p$1 ;;
+	netkit-*)	VETH=nk-p$1 ;;
+	esac
+}
+
+# POD... in NODE: sets PODS_OF to the numbers of its pods, ascending
+pods_of()
+{
+	local f
+
+	PODS_OF=()
+	for f in "/run/netns/$PREFIX-n$1p"*; do
+		PODS_OF+=("${f##*p}")
+	done
+	# Globs sort "10" before "2": an insertion sort of what is nearly sorted.
+	local i j v
+	for ((i = 1; i < ${#PODS_OF[@]}; i++)); do
+		v=${PODS_OF[i]}
+		for ((j = i; j > 0 && PODS_OF[j - 1] > v; j--)); do
+			PODS_OF[j]=${PODS_OF[j - 1]}
+		done
+		PODS_OF[j]=$v
+	done
 }
 
 in_ns() { local ns=$PREFIX-$1; shift; nsenter --net="/run/netns/$ns" -- "$@"; }
-
-# ---- processes ------------------------------------------------------------
-# A pid file holds "PID STARTTIME": a pid alone may by now belong to somebody else.
-
-pid_starttime()
-{
-	local stat
-
-	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-	# The second field is the name and may hold blanks and brackets.
-	read -ra stat <<< "${stat##*) }"
-	# Whoever inherited a dead daemon may take long to reap it: a zombie is gone.
-	[[ ${stat[0]} != [ZX] ]] || return 1
-	printf '%s\n' "${stat[19]}"
-}
-
-pid_save() { printf '%s %s\n' "$2" "$(pid_starttime "$2" || echo gone)" > "$1"; }
-
-# pid_alive FILE: prints the pid if that very process still runs
-pid_alive()
-{
-	local pid start
-
-	read -r pid start 2>/dev/null < "$1" || return 1
-	[ "$(pid_starttime "$pid")" = "$start" ] || return 1
-	printf '%s\n' "$pid"
-}
-
-# pid_stop FILE SIGNAL: sends it, waits up to 5 s, then SIGKILL; removes FILE
-pid_stop()
-{
-	local pid tries=50
-
-	if pid=$(pid_alive "$1"); then
-		kill "-$2" "$pid" 2>/dev/null || :
-		while pid_alive "$1" >/dev/null && [ $((tries--)) -gt 0 ]; do
-			sleep 0.1
-		done
-		if pid_alive "$1" >/dev/null; then
-			say "process $pid ignores SIG$2 for 5 s: killing it"
-			kill -KILL "$pid" 2>/dev/null || :
-		fi
-	fi
-	rm -f -- "$1"
-}

@@ -5,30 +5,33 @@
 
 BUILD=${XMASQ_BUILD:-$ROOT/build}
 
-node_file() { printf '%s/%s/xmasqd.%s\n' "$STATE" "$1" "$2"; }
+# xmasqd_runs NODE: sets PID if it does
+xmasqd_runs() { pid_alive "$STATE/$1/xmasqd.pid"; }
 
-xmasqd_pid() { pid_alive "$(node_file "$1" pid)"; }
-
-# The one place that knows the configuration keys of xmasqd.
+# The one place that knows the configuration keys of xmasqd: xmasqd_config NODE
 xmasqd_config()
 {
-	local node=$1 mode=$2 extra=$3
+	local dir=$STATE/$1 nics
 
-	cat <<-END
-		underlay: [eth0]
-		overlay:
-		  ports:
-		    - {port: 8472, type: vxlan}
-		mode: $mode
-		masquerade_port: 18477
-		lease_ms: 1000
-		pin_dir: /sys/fs/bpf/xmasq-$PREFIX-$node
-		control_socket: $(node_file "$node" sock)
-		state_dir: $STATE/$node
-		log: {level: info, format: text}
-		cleanup_on_exit: false
-	END
-	[ -z "$extra" ] || cat -- "$extra"
+	# shellcheck disable=SC2153 # NICS comes from bed_load
+	printf -v nics '%s, ' "${NICS[@]}"
+	printf '%s\n' "underlay: [${nics%, }]"
+	# Without a tunnel that xmasqd knows, let it look for all that it knows by itself.
+	case $OVERLAY in
+	*vxlan)		printf 'overlay:\n  ports:\n    - {port: %s, type: vxlan}\n' "$TUNNEL_PORT" ;;
+	*geneve)	printf 'overlay:\n  ports:\n    - {port: %s, type: geneve}\n' "$TUNNEL_PORT" ;;
+	esac
+	# The NICs of a bed are veths: without an address of their own they look like pods.
+	[[ $UNDERLAY != vlan && $UNDERLAY != bond ]] || printf 'pods:\n  include: [10.244.0.0/16]\n'
+	printf '%s\n' "mode: $MODE" \
+		'masquerade_port: 18477' \
+		'lease_ms: 1000' \
+		"pin_dir: /sys/fs/bpf/xmasq-$PREFIX-$1" \
+		"control_socket: $dir/xmasqd.sock" \
+		"state_dir: $dir" \
+		'log: {level: info, format: text}' \
+		'cleanup_on_exit: false'
+	[ -z "$EXTRA" ] || cat -- "$EXTRA"
 }
 
 need_program()
@@ -38,56 +41,56 @@ need_program()
 
 xmasqd_start()
 {
-	local node=$1 log
+	local node=$1 dir=$STATE/$1
 
-	log=$(node_file "$node" log)
-	! xmasqd_pid "$node" >/dev/null ||
+	! xmasqd_runs "$node" ||
 		die "xmasqd already runs on $node: 'xmasq stop $node' first"
-	xmasqd_config "$node" "$2" "$3" > "$(node_file "$node" yaml)"
-	: > "$log"
+	xmasqd_config "$node" > "$dir/xmasqd.yaml"
+	: > "$dir/xmasqd.log"
 	# A runner such as bats waits for whoever holds its descriptors 3 and up.
 	setsid nsenter --net="/run/netns/$PREFIX-$node" -- \
-		"$BUILD/xmasqd" --config "$(node_file "$node" yaml)" \
-		>> "$log" 2>&1 < /dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
-	pid_save "$(node_file "$node" pid)" $!
+		"$BUILD/xmasqd" --config "$dir/xmasqd.yaml" \
+		>> "$dir/xmasqd.log" 2>&1 < /dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+	pid_save "$dir/xmasqd.pid" $!
 	disown
 	xmasqd_wait "$node"
 }
 
 xmasqd_wait()
 {
-	local node=$1 pid why='did not answer within 10 s' end=$((SECONDS + 10))
+	local node=$1 dir=$STATE/$1 why='did not answer within 30 s' end=$((SECONDS + 30))
 
 	while [ "$SECONDS" -lt "$end" ]; do
-		if ! pid=$(xmasqd_pid "$node"); then
+		if ! xmasqd_runs "$node"; then
 			why='ended at once'
 			break
 		fi
-		if timeout 2 "$BUILD/xmasqctl" --socket "$(node_file "$node" sock)" status >/dev/null 2>&1; then
-			say "$node: xmasqd runs (pid $pid)"
+		if [ -e "$dir/xmasqd.sock" ] &&
+		   timeout 5 "$BUILD/xmasqctl" --socket "$dir/xmasqd.sock" status >/dev/null 2>&1; then
+			say "$node: xmasqd runs (pid $PID)"
 			return 0
 		fi
-		sleep 0.1
+		nap 0.05
 	done
-	say "$node: its log, $(node_file "$node" log):"
-	tail -n 50 "$(node_file "$node" log)" >&2
-	pid_stop "$(node_file "$node" pid)" TERM
+	say "$node: its log, $dir/xmasqd.log:"
+	tail -n 50 "$dir/xmasqd.log" >&2
+	pid_stop "$dir/xmasqd.pid" TERM
 	die "$node: xmasqd $why: the log is above"
 }
 
 xmasqd_stop()
 {
-	local node=$1
+	local node=$1 dir=$STATE/$1
 
 	# A daemon that runs cleans up itself, and says goodbye to its peers.
-	if xmasqd_pid "$node" >/dev/null &&
-	   "$BUILD/xmasqctl" --socket "$(node_file "$node" sock)" cleanup >/dev/null; then
-		pid_stop "$(node_file "$node" pid)" TERM
+	if xmasqd_runs "$node" &&
+	   "$BUILD/xmasqctl" --socket "$dir/xmasqd.sock" cleanup >/dev/null; then
+		pid_stop "$dir/xmasqd.pid" TERM
 		return 0
 	fi
-	pid_stop "$(node_file "$node" pid)" TERM
-	[ -e "$(node_file "$node" yaml)" ] || return 0
-	in_ns "$node" timeout 10 "$BUILD/xmasqd" --config "$(node_file "$node" yaml)" --cleanup ||
+	pid_stop "$dir/xmasqd.pid" TERM
+	[ -e "$dir/xmasqd.yaml" ] || return 0
+	in_ns "$node" timeout 10 "$BUILD/xmasqd" --config "$dir/xmasqd.yaml" --cleanup ||
 		die "$node: 'xmasqd --cleanup' failed, programs may still be attached:" \
 		    "see 'bpftool net show' there, or take the bed down"
 }
@@ -112,7 +115,7 @@ nodes_or_all()
 
 xmasq_start()
 {
-	local mode=veth extra='' nodes=() n
+	local mode=veth extra='' nodes=()
 
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -122,14 +125,13 @@ xmasq_start()
 		*)		nodes+=("$1"); shift ;;
 		esac
 	done
-	[[ $mode =~ ^[a-z]+$ ]] || usage "xmasq start: --mode '$mode': give one such as veth or rpeer"
+	check_choice 'xmasq start: --mode' "$mode" auto veth rpeer netkit
 	[ -z "$extra" ] || [ -r "$extra" ] || die "--config-extra: cannot read '$extra'"
 	nodes_or_all "${nodes[@]}"
 	need_program xmasqd
 	need_program xmasqctl
-	for n in "${NODE_LIST[@]}"; do
-		xmasqd_start "$n" "$mode" "$extra"
-	done
+	MODE=$mode EXTRA=$extra
+	run_all xmasqd_start "${NODE_LIST[@]}" || exit 1
 }
 
 xmasq_stop()
@@ -150,8 +152,8 @@ xmasq_kill()
 	[ $# -gt 0 ] || usage "xmasq kill: which node?"
 	nodes_or_all "$@"
 	for n in "${NODE_LIST[@]}"; do
-		xmasqd_pid "$n" >/dev/null || die "xmasqd does not run on $n: 'xmasq start $n' starts it"
-		pid_stop "$(node_file "$n" pid)" KILL
+		xmasqd_runs "$n" || die "xmasqd does not run on $n: 'xmasq start $n' starts it"
+		pid_stop "$STATE/$n/xmasqd.pid" KILL
 	done
 }
 
@@ -163,8 +165,8 @@ xmasq_status()
 	need_program xmasqctl
 	for n in "${NODE_LIST[@]}"; do
 		printf '== %s\n' "$n"
-		if xmasqd_pid "$n" >/dev/null; then
-			"$BUILD/xmasqctl" --socket "$(node_file "$n" sock)" status || status=1
+		if xmasqd_runs "$n"; then
+			"$BUILD/xmasqctl" --socket "$STATE/$n/xmasqd.sock" status || status=1
 		else
 			printf 'xmasqd does not run\n'
 			status=1
@@ -181,7 +183,7 @@ xmasq_ctl()
 	shift 2
 	nodes_or_all "$node"
 	need_program xmasqctl
-	exec "$BUILD/xmasqctl" --socket "$(node_file "$node" sock)" "$@"
+	exec "$BUILD/xmasqctl" --socket "$STATE/$node/xmasqd.sock" "$@"
 }
 
 cmd_xmasq()

@@ -2,19 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The test bed itself: what the netns tests stand on. Beds xmb1 and xmb2 are this file's.
-# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
-
-bats_require_minimum_version 1.5.0
+# shellcheck disable=SC2030,SC2031,SC2034 # a subshell for each test; testbed.bash reads variables
 
 setup_file() {
-	cd "$BATS_TEST_DIRNAME/../.." || return 1
-	export BED=scripts/testbed.sh
-	export BUILD=${XMASQ_BUILD:-build}
-	export FLOW=$BUILD/tests/tools/xmt-flow
-	[ "$(id -u)" = 0 ] || { echo "needs root: sudo make check" >&2; return 1; }
-	[ -x "$FLOW" ] || { echo "$FLOW is missing: run 'make tools'" >&2; return 1; }
-	unset XMASQ_TESTBED_FAIL_AT
-	export XMASQ_BED=xmb1
+	load testbed
+	XMASQ_BED=xmb1
+	bed_env
 	"$BED" up --replace
 }
 
@@ -24,55 +17,11 @@ teardown_file() {
 }
 
 setup() {
+	load testbed
 	PIDS=()
 }
 
-# Ends what the test began, by pid.
-teardown() {
-	local pid
-
-	for pid in "${PIDS[@]}"; do
-		kill "$pid" 2>/dev/null || :
-		wait "$pid" 2>/dev/null || :
-	done
-}
-
-# start FILE PATTERN COMMAND...: runs it in the background, waits until FILE has PATTERN
-start() {
-	local file=$1 pattern=$2
-
-	shift 2
-	# bats waits for whoever holds its descriptor 3.
-	"$@" >"$file" 2>&1 3>&- &
-	PIDS+=($!)
-	poll 5 grep -q "$pattern" "$file" || { cat "$file"; return 1; }
-}
-
-# poll SECONDS COMMAND...: until it succeeds
-poll() {
-	local end=$((SECONDS + $1))
-
-	shift
-	until "$@"; do
-		[ "$SECONDS" -lt "$end" ] || return 1
-		sleep 0.05
-	done
-}
-
-# serve BED WHO PROTO PORT: an xmt-flow server in the background
-serve() {
-	start "$BATS_TEST_TMPDIR/server.$1.$2.$3.$4" listening \
-		"$BED" --prefix "$1" exec "$2" -- "$FLOW" server "--$3" --port "$4" --timeout 60
-}
-
-# flow BED WHO PROTO HOST PORT [options]: an xmt-flow client; its status is the answer
-flow() {
-	local bed=$1 who=$2 proto=$3 host=$4 port=$5
-
-	shift 5
-	"$BED" --prefix "$bed" exec "$who" -- "$FLOW" client "--$proto" --host "$host" --port "$port" \
-		--timeout 10 -o json "$@"
-}
+teardown() { stop_all; }
 
 # capture WHO INTERFACE FILTER: prints to $CAPTURED
 capture() {
@@ -80,24 +29,7 @@ capture() {
 	start "$CAPTURED" 'listening on' \
 		"$BED" exec "$1" -- tcpdump -lnn --immediate-mode -i "$2" "$3"
 }
-connected() { "$BED" exec "$1" -- ss -Htn state established | grep -q ":$2"; }
 captured() { poll 3 grep -qE -- "$1" "$CAPTURED" || { cat "$CAPTURED"; return 1; }; }
-
-# ends PID STATUS: waits for a child of this test ("run wait" would be in a subshell)
-ends() {
-	local status=0
-
-	wait "$1" || status=$?
-	[ "$status" = "$2" ] || { echo "process $1 ended with $status, not $2"; return 1; }
-}
-
-namespaces() { ip netns list | awk '{ print $1 }' | grep "^$1-" || :; }
-
-nothing_left() {
-	[ -z "$(namespaces "$1")" ]
-	[ ! -e "/run/xmasq-$1" ]
-	[ -z "$(find /sys/fs/bpf -maxdepth 1 -name "xmasq-$1-*")" ]
-}
 
 # ---- the overlay ----
 
@@ -193,6 +125,48 @@ nothing_left() {
 	run -1 "$BED" pod-del n1 3
 }
 
+@test "pods of other kinds beside the bed's own are reached from both nodes" {
+	for kind in macvlan host-local veth; do
+		"$BED" pod-add n1 4 --pod $kind
+		for from in n2p1 n1p1; do
+			"$BED" exec $from -- ping -q -c 1 -W 2 "$("$BED" ip n1p4)"
+		done
+		"$BED" exec n1p4 -- ping -q -c 1 -W 2 "$("$BED" ip n2p1)"
+		run -0 "$BED" status
+		[ $kind = veth ] || [[ $output == *"n1p4=10.244.1.14($kind)"* ]]
+		[ $kind = veth ] || run -1 "$BED" veth n1p4
+		"$BED" pod-del n1 4
+	done
+	[ "$("$BED" exec n1 -- ip -br addr | grep -c '10.244.1.14')" = 0 ]
+	[ -z "$("$BED" exec n1 -- ip route show 10.244.1.14)" ]
+}
+
+# ---- policy ----
+
+@test "policy: what is denied stops, also when it runs, and the rest does not" {
+	serve xmb1 n2p1 tcp 4007
+	serve xmb1 n2p1 udp 4007
+	flow xmb1 n1p1 udp "$("$BED" ip n2p1)" 4007 --duration 2 --interval-ms 10 \
+		>"$BATS_TEST_TMPDIR/client" 3>&- &
+	local client=$!
+	poll 3 "$BED" exec n2 -- conntrack -L -p udp --dport 4007 --status ASSURED
+	"$BED" policy n2 deny --from n1p1 --to n2p1 --proto udp --dport 4007
+	run -1 "$BED" policy n2 deny --from n1p1 --to n2p1 --proto udp --dport 4007
+	flow xmb1 n1p1 tcp 10.244.2.11 4007
+	flow xmb1 n1p2 udp 10.244.2.11 4007
+	"$BED" policy n2 allow --from n1p1 --to n2p1 --proto udp --dport 4007
+	run -1 "$BED" policy n2 allow --from n1p1 --to n2p1 --proto udp --dport 4007
+	wait "$client"
+	jq -e '.lost >= 1' "$BATS_TEST_TMPDIR/client"
+	"$BED" policy n1 deny --proto tcp
+	"$BED" policy n1 deny --from 10.244.1.12
+	run ! flow xmb1 n1p1 tcp 10.244.2.11 4007 --timeout 0.5
+	run ! flow xmb1 n1p2 udp 10.244.2.11 4007 --timeout 0.5
+	"$BED" policy n1 clear
+	flow xmb1 n1p1 tcp 10.244.2.11 4007
+	flow xmb1 n1p2 udp 10.244.2.11 4007
+}
+
 # ---- names and exec ----
 
 @test "ip, ns and veth print what the names stand for" {
@@ -201,6 +175,8 @@ nothing_left() {
 	[ "$("$BED" ns n2p2)" = xmb1-n2p2 ]
 	[ "$("$BED" exec n2p2 -- ip -4 -o addr show eth0 | awk '{ print $4 }')" = 10.244.2.12/24 ]
 	"$BED" exec n2 -- ip link show "$("$BED" veth n2p2)"
+	[ "$("$BED" get nics) $("$BED" get tunnel-dev) $("$BED" get tunnel-port)" = 'eth0 flannel.1 8472' ]
+	[ "$("$BED" get overlay) $("$BED" get underlay) $("$BED" get pod)" = 'vxlan veth veth' ]
 }
 
 @test "exec hands over status, stdin and signals" {
@@ -216,6 +192,7 @@ nothing_left() {
 
 @test "status shows the bed, list names it" {
 	run -0 "$BED" status
+	[[ $output == *'overlay vxlan, tunnel-csum on, underlay veth, pods veth'* ]]
 	[[ $output == *'n1: 172.31.0.1'*'n1p2=10.244.1.12'* ]]
 	"$BED" list | grep -qx xmb1
 }
@@ -223,7 +200,7 @@ nothing_left() {
 # ---- beds ----
 
 @test "two beds live side by side; down takes one and is repeatable" {
-	"$BED" --prefix xmb2 up --nodes 3 --pods 1 --udp-csum off
+	"$BED" --prefix xmb2 up --nodes 3 --pods 1 --tunnel-csum off
 	serve xmb1 n2p1 tcp 4003
 	serve xmb2 n3p1 tcp 4003
 	serve xmb2 n3p1 tcp 80
@@ -234,8 +211,7 @@ nothing_left() {
 	run ! flow xmb1 n1p1 tcp 10.244.3.11 4003 --timeout 1
 	run -0 "$BED" list
 	[[ $output == *xmb1*xmb2* ]]
-	teardown
-	PIDS=()
+	stop_all
 	"$BED" --prefix xmb2 down
 	"$BED" --prefix xmb2 down
 	nothing_left xmb2
@@ -250,6 +226,45 @@ nothing_left() {
 	"$BED" --prefix xmb2 down
 }
 
+@test "two NICs: each direction of the tunnel by another one" {
+	"$BED" --prefix xmb2 up --replace --underlay two-nics --pods 1 --pod macvlan
+	[ "$("$BED" --prefix xmb2 get nics | tr '\n' ' ')" = 'eth0 eth1 ' ]
+	start "$BATS_TEST_TMPDIR/eth0" 'listening on' "$BED" --prefix xmb2 exec n1 -- \
+		tcpdump -lnn --immediate-mode -i eth0 udp port 8472
+	start "$BATS_TEST_TMPDIR/eth1" 'listening on' "$BED" --prefix xmb2 exec n1 -- \
+		tcpdump -lnn --immediate-mode -i eth1 udp port 8472
+	"$BED" --prefix xmb2 exec n1p1 -- ping -q -c 3 -i 0.1 -W 2 10.244.2.11
+	poll 3 grep -q 'IP 172.31.0.1.* > 172.31.0.2.8472' "$BATS_TEST_TMPDIR/eth0"
+	poll 3 grep -q 'IP 172.31.0.2.* > 172.31.0.1.8472' "$BATS_TEST_TMPDIR/eth1"
+	run ! grep 'IP 172.31.0.2.* > ' "$BATS_TEST_TMPDIR/eth0"
+	run ! grep 'IP 172.31.0.1.* > ' "$BATS_TEST_TMPDIR/eth1"
+	"$BED" --prefix xmb2 down
+	nothing_left xmb2
+}
+
+# Either the bed works or it says what is missing; which of both, the kernel knows.
+@test "what the kernel lacks is named, with a way out, and nothing is left" {
+	for args in '--overlay geneve:GENEVE:geneve id 1 remote 192.0.2.1' \
+		'--overlay wireguard:WIREGUARD:wireguard' '--underlay bond:BONDING:bond' \
+		'--underlay vlan:VLAN_8021Q:vlan id 5 link lo' '--pod netkit-l2:NETKIT:netkit' \
+		'--overlay ovs-geneve:OPENVSWITCH:'; do
+		local try="ip link add type ${args##*:}" feature=${args#*:} has=no
+		[ -n "${args##*:}" ] || try='genl ctrl get name ovs_datapath'
+		! unshare --net -- sh -c "$try" 2>/dev/null || has=yes
+		# shellcheck disable=SC2086 # options
+		run "$BED" --prefix xmb2 up --pods 1 ${args%%:*}
+		echo "$has: $output"
+		if [ $has = yes ]; then
+			[ "$status" = 0 ]
+			"$BED" --prefix xmb2 down
+		else
+			[ "$status" = 1 ]
+			[[ $output == *"(CONFIG_${feature%%:*})"*'scripts/vm.sh run -- '* ]]
+		fi
+		nothing_left xmb2
+	done
+}
+
 @test "up on an existing bed fails and leaves it alone" {
 	run -1 "$BED" up
 	[[ $output == *--replace* ]]
@@ -257,7 +272,7 @@ nothing_left() {
 }
 
 @test "an up that fails anywhere leaves nothing" {
-	for stage in namespaces underlay pods overlay firewall ready; do
+	for stage in namespaces links pods overlay firewall ready; do
 		echo "stage $stage"
 		XMASQ_TESTBED_FAIL_AT=$stage run -1 "$BED" --prefix xmb2 up --nodes 3
 		nothing_left xmb2
@@ -280,132 +295,4 @@ nothing_left() {
 	run -1 "$BED" --prefix xmb2 status
 	"$BED" --prefix xmb2 down
 	nothing_left xmb2
-}
-
-# ---- xmasq on the bed (with a stub: the bed's part is starting and stopping) ----
-
-stub() {
-	export XMASQ_BUILD=$BATS_TEST_TMPDIR/stub
-	mkdir -p "$XMASQ_BUILD"
-	cat >"$XMASQ_BUILD/xmasqd" <<-'END'
-		#!/bin/bash
-		sock=$(sed -n 's/^control_socket: //p' "$2")
-		if [ "${3:-}" = --cleanup ]; then rm -f "$sock"; exit; fi
-		grep -q '^broken' "$2" && { echo "cannot do that"; exit 1; }
-		trap 'echo ended by SIGTERM; rm -f "$sock"; exit' TERM
-		echo up >"$sock"
-		while :; do sleep 0.05; done
-	END
-	# shellcheck disable=SC2016 # the stub's own variables
-	printf '%s\n' '#!/bin/bash' 'shift; cat "$1" || exit; shift; echo "$*"' >"$XMASQ_BUILD/xmasqctl"
-	chmod +x "$XMASQ_BUILD"/*
-}
-
-@test "xmasq start, status, ctl, kill and stop" {
-	stub
-	"$BED" xmasq start
-	local pid
-	read -r pid _ </run/xmasq-xmb1/n1/xmasqd.pid
-	[ "$(readlink "/proc/$pid/ns/net")" = "$("$BED" exec n1 -- readlink /proc/self/ns/net)" ]
-	run -1 "$BED" xmasq start n1
-	run -0 "$BED" xmasq ctl n2 -- show flows
-	[[ $output == *'show flows'* ]]
-	run -0 "$BED" xmasq status
-	"$BED" xmasq kill n1
-	run -1 "$BED" xmasq status n1
-	"$BED" xmasq start n1 --mode rpeer
-	grep -q '^mode: rpeer' /run/xmasq-xmb1/n1/xmasqd.yaml
-	"$BED" xmasq stop
-	grep -q 'ended by SIGTERM' /run/xmasq-xmb1/n2/xmasqd.log
-	[ ! -e /run/xmasq-xmb1/n1/xmasqd.sock ]
-	run -1 "$BED" xmasq kill n1
-}
-
-@test "xmasq start that fails shows the log" {
-	stub
-	echo 'broken: yes' >"$BATS_TEST_TMPDIR/extra"
-	run -1 "$BED" xmasq start n1 --config-extra "$BATS_TEST_TMPDIR/extra"
-	[[ $output == *'cannot do that'* ]]
-	run -1 "$BED" xmasq kill n1
-}
-
-@test "down ends the daemons that the bed started" {
-	stub
-	"$BED" --prefix xmb2 up --pods 1
-	"$BED" --prefix xmb2 xmasq start n1
-	local pid
-	read -r pid _ </run/xmasq-xmb2/n1/xmasqd.pid
-	kill -0 "$pid"
-	"$BED" --prefix xmb2 down
-	# Gone, or a zombie whose heir has not looked yet.
-	run ! grep -E '^State:.[^ZX]' "/proc/$pid/status"
-	nothing_left xmb2
-}
-
-# ---- the traffic tool must notice damage ----
-
-@test "xmt-flow: a server that dies, a dead address and strangers' bytes are errors" {
-	serve xmb1 n2p1 tcp 4004
-	flow xmb1 n1p1 tcp 10.244.2.11 4004 --duration 20 --interval-ms 10 --timeout 25 \
-		>"$BATS_TEST_TMPDIR/client" 2>&1 3>&- &
-	local client=$!
-	poll 3 connected n1p1 4004
-	kill -KILL "${PIDS[0]}"
-	ends "$client" 1
-	grep -q '"broken":1' "$BATS_TEST_TMPDIR/client"
-	run -1 flow xmb1 n1p1 tcp 10.244.2.99 4004 --timeout 0.5
-	run -1 flow xmb1 n1p1 udp 10.244.2.99 4004 --timeout 0.5
-	start "$BATS_TEST_TMPDIR/once" listening \
-		"$BED" exec n2p1 -- "$FLOW" server --tcp --port 4005 --once --timeout 2
-	"$BED" exec n2p2 -- bash -c 'echo this is no header at all >/dev/tcp/10.244.2.11/4005'
-	ends "${PIDS[-1]}" 1
-	grep -q 'wrong header' "$BATS_TEST_TMPDIR/once"
-}
-
-@test "xmt-flow: datagrams that are lost are counted, and the outage measured" {
-	serve xmb1 n2p1 udp 4006
-	flow xmb1 n1p1 udp 10.244.2.11 4006 --duration 2 --interval-ms 10 \
-		>"$BATS_TEST_TMPDIR/client" 3>&- &
-	local client=$!
-	poll 3 "$BED" exec n2 -- conntrack -L -p udp --dport 4006 --status ASSURED
-	"$BED" exec n2 -- iptables-nft -I FORWARD -p udp --dport 4006 -j DROP
-	sleep 0.6
-	"$BED" exec n2 -- iptables-nft -D FORWARD -p udp --dport 4006 -j DROP
-	wait "$client"
-	jq -e '.lost >= 1 and .stall_ms >= 500 and .corrupted == 0' "$BATS_TEST_TMPDIR/client"
-}
-
-# ---- arguments ----
-
-@test "help names every command; wrong arguments end with 2" {
-	run -0 "$BED" --help
-	for c in up down status list exec 'ip ' 'ns ' veth pod-add pod-del 'xmasq start' 'xmasq stop' \
-		'xmasq kill' 'xmasq status' 'xmasq ctl'; do
-		grep -qE "^  $c" <<<"$output" || { echo "help lacks $c"; false; }
-	done
-	run -2 "$BED"
-	run -2 "$BED" frobnicate
-	run -2 "$BED" up --nodes 0
-	run -2 "$BED" up --nodes
-	run -2 "$BED" up --overlay geneve
-	run -2 "$BED" up --udp-csum maybe
-	run -2 "$BED" --prefix 'Bad_Name' up
-	run -2 "$BED" exec n1 true
-	run -2 "$BED" exec n1 --
-	run -2 "$BED" ip elsewhere
-	run -2 "$BED" veth n1
-	run -2 "$BED" pod-add n1 0
-	run -2 "$BED" pod-add n1
-	run -2 "$BED" xmasq dance
-	run -2 "$BED" xmasq start p1
-	run -2 "$FLOW"
-	run -2 "$FLOW" client --tcp --udp --host 10.0.0.1 --port 1
-}
-
-@test "without a bed every command says how to make one" {
-	for c in status 'ip n1' 'ns n1' 'veth n1p1' 'exec n1 -- true' 'pod-add n1 1' 'xmasq status'; do
-		# shellcheck disable=SC2086 # a command line
-		run -1 "$BED" --prefix xmb2 $c
-		[[ $output == *'up'* ]]
-	done
 }
