@@ -172,9 +172,14 @@ net_verify()
 # net_reaches WHO: a pod reaches the last node's first pod, a node the outside host
 net_reaches()
 {
-	local to=out
+	local to=out try
 
 	[[ $1 != n*p* ]] || to=n${NODES}p1
 	who_ip "$to"
-	in_ns "$1" ping -q -c 1 -W 3 "$IP" >/dev/null || { say "$1 cannot reach $to ($IP)"; return 1; }
+	# Open vSwitch may still be taking its flows.
+	for try in 1 1 3 5; do
+		in_ns "$1" ping -q -c 1 -W "$try" "$IP" >/dev/null && return 0
+	done
+	say "$1 cannot reach $to ($IP)"
+	return 1
 }

@@ -9,7 +9,7 @@ craft()
 	local who=$1
 
 	shift
-	SENT=$("$BED" exec "$who" -- "$NETNS/craft.py" "$@" | tail -n 1)
+	SENT=$(inside "$who" "$NETNS/craft.py" "$@" | tail -n 1)
 	[ "$SENT" -gt 0 ]
 }
 
@@ -22,13 +22,15 @@ craft_bg()
 	start "$BATS_TEST_TMPDIR/craft.$RANDOM" sending "$BED" exec "$who" -- "$NETNS/craft.py" "$@"
 }
 
-# sniff WHO...: everything that passes the interface eth0 of each, into files of their own
+# sniff WHO...: everything that passes the interface of each, into files of their own
 sniff()
 {
-	local who
+	local who iface
 
 	for who; do
-		capture "$BATS_TEST_TMPDIR/sniff.$who" "$who" eth0 ''
+		iface=nic
+		[[ $who != *p* ]] || iface=eth0
+		capture "$BATS_TEST_TMPDIR/sniff.$who" "$who" $iface ''
 	done
 }
 
@@ -51,7 +53,7 @@ sniff_stop()
 	local who
 
 	for who; do
-		stop "${CAPTURES[$BATS_TEST_TMPDIR/sniff.$who]}" INT
+		capture_stop "$BATS_TEST_TMPDIR/sniff.$who"
 	done
 }
 

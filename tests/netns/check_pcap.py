@@ -7,7 +7,8 @@ Every frame with the masquerade port or the overlay's port is checked:
     node sent; what the other's offloads left to do is not visible here)
   - masqueraded: owner's port 32768 + label <-> masquerade port of the other node; never SYN,
     FIN, RST, fragments or IP options
-  - overlay: a source port below 32768 is a label, and only the owner tells one
+  - overlay: a source port below 32768 is a label, and only the owner tells one (Geneve: the
+    other node's source ports mean nothing)
   - a label is told before it is used, belongs to one flow, and a flow has one label
 The owner is the node with the lower address. The capture must begin before the flows do.
 
@@ -61,10 +62,14 @@ class Checker:
         return key, self.flows.setdefault(key, {"labels": set(), "overlay": {}, "fast": {},
                                                 "overlay_before_fast": {}})
 
+    def inner_at(self, l4):
+        """Where the tunnel's Ethernet frame is in a UDP datagram; Geneve may have options."""
+        return 16 + (4 * (l4[8] & 0x3f) if self.options.overlay[0] == "geneve" else 0)
+
     def overlay(self, number, packet):
         self.sum["overlay"] += 1
         try:
-            inner = ipv4(packet.l4[16:])
+            inner = ipv4(packet.l4[self.inner_at(packet.l4):])
         except (ValueError, struct.error):
             inner = None
         if self.ours(packet):
@@ -72,8 +77,12 @@ class Checker:
             self.sum["outer_checksums"] += packet.l4_sum != 0
             if inner:
                 self.valid(number, inner, "inner")
+        pair = sorted((packet.src, packet.dst), key=socket.inet_aton)
         label = packet.sport if packet.sport < LABEL_BASE else 0
-        if packet.sport < LABEL_BASE and not label:
+        # Of Geneve the kernel takes any source port; only the owner's is looked at.
+        if self.options.overlay[0] == "geneve" and packet.src != pair[0]:
+            label = 0
+        if not packet.sport:
             self.complain(number, "label 0", packet)
         if not inner or inner.fragment or inner.proto not in (TCP, UDP):
             if label:
@@ -84,7 +93,6 @@ class Checker:
         if not label:
             return
         self.sum["labelled"] += 1
-        pair = sorted((packet.src, packet.dst), key=socket.inet_aton)
         if packet.src != pair[0]:
             self.complain(number, "label told by who is not the owner", packet)
         if self.told.setdefault((*pair, inner.proto, label), key) != key:
@@ -124,7 +132,7 @@ class Checker:
             packet = ipv4(frame)
             if packet is None:
                 continue
-            if packet.proto == UDP and packet.dport == self.options.overlay_port:
+            if packet.proto == UDP and packet.dport == self.options.overlay[1]:
                 self.overlay(number, packet)
             elif self.options.port in (packet.sport, packet.dport):
                 self.masqueraded(number, packet)
@@ -142,13 +150,22 @@ class Checker:
         return 1 if self.bad else 0
 
 
+def overlay(text):
+    """An option's value."""
+    kind, port = text.split(":")
+    if kind not in ("vxlan", "geneve"):
+        raise ValueError(text)
+    return kind, int(port)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--from", dest="sender", metavar="ADDRESS",
                         help="verify only checksums of this node's frames")
     parser.add_argument("--no-checksums", action="store_true")
     parser.add_argument("--port", type=int, default=18477)
-    parser.add_argument("--overlay-port", type=int, default=8472)
+    parser.add_argument("--overlay", metavar="TYPE:PORT", type=overlay, default=("vxlan", 8472),
+                        help="vxlan:8472 or geneve:6081")
     parser.add_argument("file")
     options = parser.parse_args()
     checker = Checker(options)

@@ -10,6 +10,7 @@ Prints the number of frames sent.
 import argparse
 import ipaddress
 import logging
+import os
 import socket
 import struct
 import time
@@ -85,11 +86,19 @@ def nack(src, dst, label, proto=17):
     return IP(src=addr(src), dst=addr(dst)) / UDP(sport=P, dport=P) / Raw(word(NACK, body))
 
 
-def vxlan(src, dst, inner, sport=40000, vtep=None):
-    """An overlay packet; inner is a pod's packet. vtep: number of the receiving node."""
-    mac = f"02:00:00:00:01:{int(vtep or dst[1:]):02x}"
-    return (IP(src=addr(src), dst=addr(dst)) / UDP(sport=sport, dport=8472) /
-            VXLAN(vni=1, flags="Instance") / Ether(dst=mac, src="02:00:00:00:01:fe") / inner)
+def tunnel(src, dst, inner, sport=40000, vtep=None):
+    """An overlay packet as the bed's; inner is a pod's packet. vtep: number of the receiving
+    node. Open vSwitch has one MAC for all nodes, and no network number."""
+    ovs = os.environ["OVERLAY"].startswith("ovs-")
+    mac = "aa:bb:cc:dd:ee:ff" if ovs else f"02:00:00:00:01:{int(vtep or dst[1:]):02x}"
+    vni = 0 if ovs else 1
+    if os.environ["TUNNEL_TYPE"] == "geneve":
+        header = Raw(struct.pack("!BBHI", 0, 0, 0x6558, vni << 8))
+    else:
+        header = VXLAN(vni=vni, flags="Instance")
+    return (IP(src=addr(src), dst=addr(dst)) /
+            UDP(sport=sport, dport=int(os.environ["TUNNEL_PORT"])) / header /
+            Ether(dst=mac, src="02:00:00:00:01:fe") / inner)
 
 
 def pod(proto, src, dst, sport, dport, data=b"xmasq-overlay", flags="A"):

@@ -20,7 +20,7 @@ teardown() { test_end; }
 live_flow()
 {
 	serve n2p1 udp 7000
-	flow_bg "$BATS_TEST_TMPDIR/flow" n1p1 udp n2p1 7000 --mode rr --duration 8 \
+	flow_bg "$BATS_TEST_TMPDIR/flow" n1p1 udp n2p1 7000 --mode rr "${LASTING[@]}" \
 		--interval-ms 1 --source-port 7100
 	wait_until 5 flow_active n1 7000
 	wait_until 5 flow_active n2 7000
@@ -28,6 +28,7 @@ live_flow()
 
 gateway_mac()
 {
+	with_ethernet || { echo 00:00:00:00:00:00; return; }
 	inside n1p1 ip -j neigh show 10.244.1.1 | jq -r '.[0].lladdr'
 }
 
@@ -56,12 +57,14 @@ gateway_mac()
 }
 
 @test "a tunnel inside pods arrives whole, checksums and all" {
-	local pod peer errors
+	local pod peer errors nic
 
 	# One port at both ends, so that the tunnel is one flow to xmasq. And the wire's ends
 	# compute what the veth pairs between namespaces would leave open.
-	inside n1 ethtool -K eth0 tx off >/dev/null
-	inside n2 ethtool -K eth0 tx off >/dev/null
+	for nic in $NICS; do
+		offloads n1 "$nic" tx off
+		offloads n2 "$nic" tx off
+	done
 	for pod in n1p1 n2p1; do
 		[ $pod = n1p1 ] && peer=n2p1 || peer=n1p1
 		inside $pod ip link add tun0 type vxlan id 9 dstport 4790 udpcsum \
@@ -74,12 +77,12 @@ gateway_mac()
 	flow n1p1 tcp 10.99.0.2 7200 --mode rr --duration 3 --size 1000 >"$BATS_TEST_TMPDIR/report"
 	cat "$BATS_TEST_TMPDIR/report"
 	# Not one stall of a retransmission.
-	[ "$(jq '.stall_ms < 150' "$BATS_TEST_TMPDIR/report")" = true ]
+	jq -e ".stall_ms < 150 * $XM_SLOW" "$BATS_TEST_TMPDIR/report"
 	for pod in n1p1 n2p1; do
 		errors=$(inside $pod nstat -asz UdpInCsumErrors | awk '/UdpInCsumErrors/ { print $2 }')
 		[ "$errors" = 0 ]
 	done
 	# The node that does not own the flow is the first that could masquerade it.
 	echo "odd: $(counted n1 odd-csum) and $(counted n2 odd-csum)"
-	[ "$(($(counted n1 odd-csum) + $(counted n2 odd-csum)))" -gt 1000 ]
+	[ "$(($(counted n1 odd-csum) + $(counted n2 odd-csum)))" -gt $((1000 / XM_SLOW)) ]
 }

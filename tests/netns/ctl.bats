@@ -82,13 +82,9 @@ refused() {
 		"$BATS_FILE_TMPDIR/xmasqd" --config "$BATS_FILE_TMPDIR/empty" --check-config
 }
 
-# has_kfunc / has_netkit: what the running kernel offers
-has_kfunc() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'bpf_redirect_rpeer'"; }
-has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'netkit_prog_attach'"; }
-
 @test "modes that this kernel lacks, a pin_dir that cannot be: refused, with what to do" {
 	stop_clean n1
-	has_kfunc || refused 'mode rpeer is not possible: the kernel lacks bpf_redirect_rpeer()' \
+	has_rpeer || refused 'mode rpeer is not possible: the kernel lacks bpf_redirect_rpeer()' \
 		-e 's/^mode: .*/mode: rpeer/'
 	has_netkit || refused 'mode netkit is not possible: the kernel lacks netkit' \
 		-e 's/^mode: .*/mode: netkit/'
@@ -109,25 +105,28 @@ has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'ne
 	[ "$(sysctl_of n1 "$LIBERAL")" = 0 ]
 	daemon_end
 	xmasqd n1 --config "$YAML" --cleanup
-	[ -z "$(programs n1 veth-p1)" ]
+	has_none n1p1
 	# Left, as was said.
-	inside n1 tc qdisc del dev veth-p1 clsact
-	inside n1 tc qdisc del dev eth0 clsact
+	inside n1 tc qdisc del dev "$P1" clsact
+	for nic in $NICS; do
+		inside n1 tc qdisc del dev "$nic" clsact
+	done
+	[ "$(mode_of "$(pod_kind n1p1)")" != rpeer ] || inside n1p1 tc qdisc del dev eth0 clsact
 }
 
 @test "an unknown underlay interface: runs, warns, attaches when it appears" {
 	stop_clean n1
-	custom n1 "$YAML" -e 's/^underlay: .*/underlay: [late0, eth0]/'
+	custom n1 "$YAML" -e "s/^underlay: .*/underlay: [late0, ${NICS// /, }]/"
 	daemon n1 "$YAML"
 	grep -q 'warn  underlay late0: no such interface' "$YAML.log"
-	has_ours n1 eth0
+	has_ours n1 "$NIC"
 	[ -z "$(inside n1 ip -br link show type dummy)" ]
 	inside n1 ip link add late0 type veth peer name late1
 	wait_until 1 has_ours n1 late0
 	wait_until 1 grep -q 'underlay late0 .*attached' "$YAML.log"
 	inside n1 ip link del late0
 	wait_until 1 grep -q 'underlay late0 .*is gone' "$YAML.log"
-	has_ours n1 eth0
+	has_ours n1 "$NIC"
 	daemon_end
 	custom n1 "$YAML" -e 's/^underlay: .*/underlay: [late0]/'
 	daemon n1 "$YAML"
@@ -140,15 +139,19 @@ has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'ne
 	stop_clean n1
 	custom n1 "$YAML" -e 's/^underlay: .*/underlay: auto/'
 	daemon n1 "$YAML"
-	has_ours n1 eth0
-	[ -z "$(programs n1 eth1)" ]
+	has_ours n1 "$NIC"
+	[ "$UNDERLAY" != veth ] || [ -z "$(programs n1 eth1)" ]
 	daemon_end
 	xmasqd n1 --config "$YAML" --cleanup
-	# The same without a tunnel: n1's default route leaves by eth1.
-	custom n1 "$YAML" -e 's/^underlay: .*/underlay: auto/' -e 's/port: 8472/port: 4790/'
+	# The same without a tunnel: n1's default route leaves by eth1 where one wire joins the nodes.
+	custom n1 "$YAML" -e 's/^underlay: .*/underlay: auto/' -e "s/port: $TUNNEL_PORT/port: 4790/"
 	daemon n1 "$YAML"
-	has_ours n1 eth1
-	[ -z "$(programs n1 eth0)" ]
+	if [ "$UNDERLAY" = veth ]; then
+		has_ours n1 eth1
+		[ -z "$(programs n1 "$NIC")" ]
+	else
+		has_ours n1 "$NIC"
+	fi
 	daemon_end
 	xmasqd n1 --config "$YAML" --cleanup
 }
@@ -202,7 +205,7 @@ has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'ne
 	flushed 1 --flow "tcp 10.244.1.11:$sport 10.244.2.11:4000"
 	flushed 0 --flow "udp 10.244.1.11:$sport 10.244.2.11:4000"
 	flushed 2 --pod 10.244.1.11
-	flushed 2 --pod veth-p1
+	flushed 2 --pod "$P1"
 	flushed 2 --peer 172.31.0.2
 	flushed 0 --peer 172.31.0.9
 	flushed 2 --all
@@ -219,7 +222,7 @@ has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'ne
 	pid=$(pid_of n1)
 	log_mark n1
 	# Bytes, an endless line, a request that never ends, clients that only sit there.
-	python3 - "$sock" <<-'END'
+	/usr/bin/python3 - "$sock" <<-'END'
 		import os, socket, sys
 		def say(data):
 		    s = socket.socket(socket.AF_UNIX)
@@ -237,7 +240,7 @@ has_netkit() { bpftool btf dump file /sys/kernel/btf/vmlinux | grep -q "FUNC 'ne
 		keep = [say(b"") for _ in range(5)]
 	END
 	wait_until 5 status_is n1 ".pid == $pid"
-	has_ours n1 eth0
+	has_ours n1 "$NIC"
 	log_new n1
 	[ "$(log_new n1 | wc -l)" -le 20 ]
 	# Only root, and root's group, get in.
@@ -273,7 +276,7 @@ heard_ready() { [ "$(grep -c '^READY=1$' "$2")" = "$1" ]; }
 		while True:
 		    print(s.recv(4096).decode().replace("\n", " "))
 	END
-	start "$heard" listening python3 -u "$BATS_TEST_TMPDIR/manager.py" "$notify"
+	start "$heard" listening /usr/bin/python3 -u "$BATS_TEST_TMPDIR/manager.py" "$notify"
 	custom n1 "$YAML"
 	NOTIFY_SOCKET=$notify WATCHDOG_USEC=400000 daemon n1 "$YAML"
 	wait_until 2 grep -qx 'READY=1' "$heard"
@@ -298,6 +301,6 @@ heard_ready() { [ "$(grep -c '^READY=1$' "$2")" = "$1" ]; }
 	stop_clean n1
 	custom n1 "$YAML"
 	NOTIFY_SOCKET=$BATS_TEST_TMPDIR/none daemon n1 "$YAML"
-	has_ours n1 eth0
+	has_ours n1 "$NIC"
 	daemon_end
 }

@@ -13,10 +13,20 @@
 # a bed that somebody made by hand. Whatever "start" began is ended by "test_end", by pid.
 # WHO is a name as testbed.sh takes it: n1, n1p1, out, sw.
 
+# The bed and the mode are the caller's choice, so that every file runs on each of them:
+#
+#   XM_MODE		xmasq start --mode (default veth; netkit takes pods that are netkit-l2)
+#   XM_OVERLAY, XM_UNDERLAY, XM_POD, XM_TUNNEL_CSUM
+#			testbed.sh up --overlay, --underlay, --pod, --tunnel-csum, unless the file
+#			gives its own (defaults: those of testbed.sh)
+#   XM_SLOW		how many times slower than a real machine this one is; measured unless given
+#
+# What the bed has instead of literals: NIC (NICS: all of them; OUT_NIC: of "out"), POD_DEV,
+# POD_MTU, MSS, UDP_MAX, TUNNEL_DEV, TUNNEL_PORT, TUNNEL_TYPE, POD_KIND, OVERLAY,
+# UNDERLAY, OVERLAY_FILTER, WIRE_FILTER, INNER.
+
 bats_require_minimum_version 1.5.0
 
-# For the tests that read captures by hand: ports of the overlay and of masqueraded packets.
-OVERLAY_FILTER='udp port 8472'
 # Neither hellos (port to port) nor probes (label 0).
 MASQ_FILTER='port 18477 and not (src port 18477 and dst port 18477) and not port 32768'
 
@@ -28,27 +38,153 @@ bed_env()
 	cd "$BATS_TEST_DIRNAME/../.." || return 1
 	export BED=$PWD/scripts/testbed.sh BUILD=${XMASQ_BUILD:-build} XMASQ_BED
 	export FLOW=$BUILD/tests/tools/xmt-flow NETNS=$BATS_TEST_DIRNAME
+	export XM_MODE=${XM_MODE:-veth} XM_SLOW
 	XMASQ_BED=xmt$(basename "$BATS_TEST_FILENAME" .bats)
 	unset XMASQ_TESTBED_FAIL_AT
 	[ "$(id -u)" = 0 ] || { echo "needs root: sudo make check" >&2; return 1; }
 	[ -x "$FLOW" ] || { echo "$FLOW is missing: run 'make tools'" >&2; return 1; }
+	[ -n "${XM_SLOW:-}" ] || slow_measure
+}
+
+# slow_measure: sets XM_SLOW, by which bounds in time are multiplied that assume a real CPU. A loop
+# that takes 1 ms there takes some 18 under emulation, and starting programs, which is what tests
+# wait for most, half of that times as long. The shortest of seven, which are shorter than a time
+# slice: load does not count. In a shell of its own, since bats traces this one.
+slow_measure()
+{
+	# shellcheck disable=SC2016 # the inner shell's
+	XM_SLOW=$(bash -c '
+		best=1000000
+		for i in 1 2 3 4 5 6 7; do
+			t=${EPOCHREALTIME/./}
+			for ((k = 0; k < 1000; k++)); do
+				:
+			done
+			t=$((${EPOCHREALTIME/./} - t))
+			[ $t -ge $best ] || best=$t
+		done
+		slow=$((best / 1000 / 2))
+		[ $slow -ge 4 ] || slow=1
+		[ $slow -le 20 ] || slow=20
+		echo $slow')
 }
 
 # bed_up [options of testbed.sh up]: replaces what an interrupted run left
-bed_up()   { bed_env && "$BED" up --replace "$@"; }
+bed_up() { bed_env && bed_make "$@"; }
+
+# bed_make [options]: the same with another name, when XMASQ_BED has been changed. The last
+# option counts: the file's own comes after those of the environment.
+bed_make()
+{
+	local pod=${XM_POD:-} options=() overlay
+
+	# Other overlays leave no choice of the checksum.
+	overlay=$(grep -oP '(^| )--overlay \K\S+' <<<"$*") || overlay=${XM_OVERLAY:-}
+	[[ -n $pod || $XM_MODE != netkit ]] || pod=netkit-l2
+	[ -z "${XM_OVERLAY:-}" ] || options+=(--overlay "$XM_OVERLAY")
+	# One wire joins two nodes only.
+	[[ -z ${XM_UNDERLAY:-} || ( $XM_UNDERLAY = veth && $* == *--nodes* ) ]] ||
+		options+=(--underlay "$XM_UNDERLAY")
+	[[ -z ${XM_TUNNEL_CSUM:-} || $overlay == none || $overlay == wireguard ]] ||
+		options+=(--tunnel-csum "$XM_TUNNEL_CSUM")
+	[ -z "$pod" ] || options+=(--pod "$pod")
+	"$BED" up --replace "${options[@]}" "$@" && bed_facts
+}
+
+# bed_facts: asked for once, since each question is a process
+bed_facts()
+{
+	local nics
+
+	export NODES OVERLAY UNDERLAY POD_KIND POD_DEV POD_MTU TUNNEL_DEV TUNNEL_PORT TUNNEL_TYPE NIC NICS OUT_NIC
+	export MSS UDP_MAX OVERLAY_FILTER WIRE_FILTER INNER
+	NODES=$("$BED" get nodes)
+	OVERLAY=$("$BED" get overlay)
+	UNDERLAY=$("$BED" get underlay)
+	POD_KIND=$("$BED" get pod)
+	POD_DEV=$("$BED" get pod-dev)
+	POD_MTU=$("$BED" get pod-mtu)
+	TUNNEL_DEV=$("$BED" get tunnel-dev)
+	TUNNEL_PORT=$("$BED" get tunnel-port)
+	TUNNEL_TYPE=${OVERLAY#ovs-}
+	nics=$("$BED" get nics)
+	NICS=${nics//$'\n'/ }
+	NIC=${NICS%% *}
+	OUT_NIC=eth0
+	[ "$UNDERLAY" != vlan ] || OUT_NIC=$NIC
+	# TCP with timestamps; UDP.
+	MSS=$((POD_MTU - 52)) UDP_MAX=$((POD_MTU - 28))
+	OVERLAY_FILTER="udp port ${TUNNEL_PORT:-0}"
+	WIRE_FILTER="$OVERLAY_FILTER or port 18477"
+	# For filters: "udp[39$INNER]" is the protocol of the packet in the tunnel. Options of Geneve
+	# come before it, in words.
+	INNER=
+	[ "$TUNNEL_TYPE" != geneve ] || INNER=' + ((udp[8] & 0x3f) << 2)'
+}
+
 bed_down() { "$BED" down; }
-nodes()    { "$BED" status | grep -oE '^ *n[0-9]+:' | tr -d ' :'; }
+nodes()    { local i; for ((i = 1; i <= NODES; i++)); do echo "n$i"; done; }
+
+# ---- what kernel and bed allow ------------------------------------------------
+
+# The names of functions are in the kernel's type information; bpftool would need seconds.
+has_rpeer()  { grep -qaF bpf_redirect_rpeer /sys/kernel/btf/vmlinux; }
+has_netkit() { grep -qaF netkit_prog_attach /sys/kernel/btf/vmlinux; }
+
+# pod_kind POD: veth, netkit-l2... KIND_OF[POD] is for pods that a test adds with "--pod"
+declare -gA KIND_OF=()
+pod_kind()
+{
+	local kind=${KIND_OF[$1]:-$POD_KIND}
+
+	if [ "$kind" = mixed ]; then
+		[ $((${1#*p} % 2)) = 1 ] && kind=veth || kind=netkit-l2
+	fi
+	echo "$kind"
+}
+
+# mode_of KIND: the mode that a pod of this kind has to get here: veth, rpeer, netkit, or none
+mode_of()
+{
+	case $1 in
+	netkit-*)	[ "$XM_MODE" = veth ] && echo veth || echo netkit ;;
+	veth)		if [ "$XM_MODE" != veth ] && has_rpeer; then echo rpeer; else echo veth; fi ;;
+	*)		echo none ;;
+	esac
+}
+
+# has_fast_path: whether anything is accelerated on this bed. Others have to work as without xmasq.
+has_fast_path()
+{
+	[[ $OVERLAY != wireguard && $OVERLAY != none && $POD_KIND != macvlan && $POD_KIND != host-local ]]
+}
+
+# only_with_fast_path: for tests that look at nothing else
+only_with_fast_path()
+{
+	has_fast_path || skip "allowed: nothing is accelerated on a bed with $OVERLAY and $POD_KIND pods"
+}
+
+# with_ethernet: whether the pods' interfaces have MAC addresses: those of netkit's mode l3 are zero
+with_ethernet() { [ "$POD_KIND" != netkit-l3 ]; }
+
+# What follows is what "testbed.sh exec", "xmasq ctl" and "ip" do, without starting a shell for
+# it: tests do it hundreds of times.
 
 # inside WHO COMMAND...
-inside() { local who=$1; shift; "$BED" exec "$who" -- "$@"; }
+inside() { nsenter --net="/run/netns/$XMASQ_BED-$1" -- "${@:2}"; }
 
 # ctl NODE ARGS...: xmasqctl
-ctl() { local node=$1; shift; "$BED" xmasq ctl "$node" -- "$@"; }
+ctl() { "$BUILD/xmasqctl" --socket "/run/xmasq-$XMASQ_BED/$1/xmasqd.sock" "${@:2}"; }
 
-# xmasq_up [options of testbed.sh xmasq start]: on all nodes, then until all are peers
+# xmasq_start [NODE...] [options of testbed.sh xmasq start]: in mode XM_MODE
+xmasq_start() { "$BED" xmasq start --mode "$XM_MODE" "$@"; }
+
+# xmasq_up [options]: on all nodes, then until all are peers
 xmasq_up()
 {
-	"$BED" xmasq start "$@" && peers_meet
+	xmasq_start "$@" || return 1
+	! has_fast_path || peers_meet
 }
 
 # peers_meet: nodes find each other by overlay packets between their first pods
@@ -77,14 +213,26 @@ peer_is()
 		'any(.peers[]; .addr == $a and .state == $s)' >/dev/null
 }
 
-ip_of() { "$BED" ip "$1"; }
+# ip_of WHO
+ip_of()
+{
+	local n=${1#n}
+
+	case $1 in
+	n*p*)	echo "10.244.${n%p*}.$((10 + ${n#*p}))" ;;
+	n*)	echo "172.31.0.$n" ;;
+	*)	"$BED" ip "$1" ;;
+	esac
+}
 
 # ---- waiting, processes -------------------------------------------------------
 
-# wait_until SECONDS COMMAND...: polls until it succeeds; fails, and says so, when it never does
+# wait_until SECONDS COMMAND...: polls until it succeeds; fails, and says so, when it never does.
+# Seconds of a real machine.
 wait_until()
 {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000)) limit=$1
+	local limit=$(($1 * XM_SLOW))
+	local end=$((${EPOCHREALTIME/./} + limit * 1000000))
 
 	shift
 	until "$@"; do
@@ -114,6 +262,7 @@ test_end()
 	stop_all
 	[ -z "${BATS_TEST_COMPLETED:-}" ] || return 0
 	for node in $(nodes); do
+		[ -d "/run/xmasq-$XMASQ_BED/$node" ] || continue
 		echo "-- $node"
 		{ ctl "$node" peers; ctl "$node" counters; ctl "$node" flows --limit 12; } 2>&1 || :
 		tail -n 5 "/run/xmasq-$XMASQ_BED/$node/xmasqd.log" 2>/dev/null || :
@@ -139,7 +288,15 @@ start()
 stop()
 {
 	kill "-${2:-TERM}" "$1" 2>/dev/null || :
+	# Of a test that failed with it stopped.
+	kill -CONT "$1" 2>/dev/null || :
 	wait "$1" 2>/dev/null || :
+}
+
+# finish PID [STATUS]: an xmt-flow client that would go on; it reports what it saw
+finish()
+{
+	kill -TERM "$1" && ends "$1" "${2:-0}"
 }
 
 # ends PID STATUS: a child of this test does ("run wait" would be in a subshell)
@@ -160,7 +317,8 @@ serve()
 
 	shift 3
 	start "$BATS_TEST_TMPDIR/server.$who.$proto.$port" listening \
-		"$BED" exec "$who" -- "$FLOW" server "--$proto" --port "$port" --timeout 120 "$@"
+		nsenter --net="/run/netns/$XMASQ_BED-$who" -- \
+		"$FLOW" server "--$proto" --port "$port" --timeout $((120 * XM_SLOW)) "$@"
 }
 
 # flow WHO tcp|udp TO PORT [options]: an xmt-flow client towards pod TO; prints its report.
@@ -170,6 +328,10 @@ flow()
 	flow_command "$@"
 	"${FLOW_COMMAND[@]}"
 }
+
+# Options of flows that last until "finish" or "kill" ends them, however long the test takes.
+# shellcheck disable=SC2034 # used by the tests, too
+LASTING=(--duration 3600 --timeout 4000)
 
 # flow_bg FILE WHO PROTO TO PORT [options]: the same in the background; pid last in PIDS
 flow_bg()
@@ -188,8 +350,8 @@ flow_command()
 
 	shift 4
 	[[ $to == *.* ]] || to=$(ip_of "$to")
-	FLOW_COMMAND=("$BED" exec "$who" -- "$FLOW" client "--$proto" --host "$to" --port "$port"
-		--timeout 20 -o json "$@")
+	FLOW_COMMAND=(nsenter "--net=/run/netns/$XMASQ_BED-$who" -- "$FLOW" client "--$proto"
+		--host "$to" --port "$port" --timeout $((20 * XM_SLOW)) -o json "$@")
 }
 
 # flow_active NODE PORT [COUNT]: at least COUNT (1) flows with this port are on the fast path
@@ -233,6 +395,20 @@ counted()
 	echo $(($(counter "$1" "$2") - before))
 }
 
+# late NODE...: datagrams that may be lost because the machine stood still for longer than a lease has
+# slack: those that were dropped as too late. 0 on a real machine, where no such thing is excused.
+late()
+{
+	local node sum=0
+
+	for node in $([ "$XM_SLOW" = 1 ] || echo "$@"); do
+		# Of a node without a daemon nothing is known.
+		sum=$((sum + $({ counter "$node" label-expired || echo 0; } 2>/dev/null)))
+		sum=$((sum + $({ counter "$node" no-label || echo 0; } 2>/dev/null)))
+	done
+	echo $sum
+}
+
 # fast_permille NODE: of the packets that pods of NODE sent since counters_mark, how many of a
 # thousand were masqueraded
 fast_permille()
@@ -249,28 +425,66 @@ fast_permille()
 # ---- captures -------------------------------------------------------------------
 
 # capture FILE WHO INTERFACE FILTER [tcpdump options]: into FILE (pcap) until capture_end FILE.
+# INTERFACE "nic" is what a node has on the underlay; of several there is a file each until then.
 # For one direction use "src host", since tcpdump's -Q drops packets that capture_end waits for.
-declare -gA CAPTURES=()
+declare -gA CAPTURES=() CAPTURE_FILES=()
 capture()
+{
+	local file=$1 who=$2 iface=$3 filter=$4 nic
+
+	shift 4
+	CAPTURE_FILES[$file]=$file
+	if [ "$iface" != nic ]; then
+		capture_one "$file" "$who" "$iface" "$filter" "$@"
+	elif [ "$NICS" = "$NIC" ]; then
+		capture_one "$file" "$who" "$NIC" "$filter" "$@"
+	else
+		CAPTURE_FILES[$file]=
+		for nic in $NICS; do
+			CAPTURE_FILES[$file]+=" $file.$nic"
+			capture_one "$file.$nic" "$who" "$nic" "$filter" "$@" || return 1
+		done
+	fi
+}
+
+# -Z: tcpdump would become another user, who may not write there.
+capture_one()
 {
 	local file=$1 who=$2 iface=$3 filter=$4
 
 	shift 4
-	start "$file.log" 'listening on' "$BED" exec "$who" -- tcpdump -nn -U --immediate-mode \
-		-B 65536 -Z root -i "$iface" -w "$file" "$@" "$filter"
+	start "$file.log" 'listening on' nsenter --net="/run/netns/$XMASQ_BED-$who" -- \
+		tcpdump -nn -U --immediate-mode -B 65536 -Z root -i "$iface" -w "$file" "$@" "$filter"
 	CAPTURES[$file]=${PIDS[-1]}
 }
 
 # capture_end FILE...: when all that was seen is in the files; fails when packets were lost
 capture_end()
 {
-	local file
+	local file part
 
 	for file; do
-		wait_until 5 capture_drained "$file" || return 1
-		stop "${CAPTURES[$file]}" INT
-		grep -qx '0 packets dropped by kernel' "$file.log" || { cat "$file.log"; return 1; }
+		for part in ${CAPTURE_FILES[$file]}; do
+			wait_until 5 capture_drained "$part" || return 1
+		done
+		capture_stop "$file"
+		for part in ${CAPTURE_FILES[$file]}; do
+			grep -qx '0 packets dropped by kernel' "$part.log" ||
+				{ cat "$part.log"; return 1; }
+		done
 	done
+}
+
+# capture_stop FILE: at once, without what is under way
+capture_stop()
+{
+	local part
+
+	for part in ${CAPTURE_FILES[$1]}; do
+		stop "${CAPTURES[$part]}" INT
+	done
+	# shellcheck disable=SC2086 # names without spaces
+	[ "${CAPTURE_FILES[$1]}" = "$1" ] || mergecap -F pcap -w "$1" ${CAPTURE_FILES[$1]}
 }
 
 # On SIGUSR1 tcpdump tells how many packets it wrote and how many the kernel had for it; on
@@ -304,10 +518,18 @@ captured_permille()
 # wire_format FILE [options of check_pcap.py]: sets REPORT (JSON); fails, and says why, when a
 # frame is not as it should be
 # shellcheck disable=SC2034 # REPORT is the caller's
-wire_format() { REPORT=$("$NETNS/check_pcap.py" "${@:2}" "$1"); }
+wire_format()
+{
+	REPORT=$("$NETNS/check_pcap.py" --overlay "$TUNNEL_TYPE:$TUNNEL_PORT" "${@:2}" "$1")
+}
 
 # check JSON CONDITION: jq's
 check() { jq -e "$2" <<<"$1" >/dev/null || { printf 'not %s:\n%s\n' "$2" "$1"; return 1; }; }
+
+# ---- policy ---------------------------------------------------------------------
+
+# policy NODE deny|allow|clear [match]: as its CNI enforces it
+policy() { "$BED" policy "$@"; }
 
 # ---- interfaces -----------------------------------------------------------------
 

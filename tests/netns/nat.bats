@@ -8,7 +8,7 @@
 # shellcheck disable=SC2086 # ports are numbers
 
 # Long enough for several leases.
-LONG=(--duration 3 --interval-ms 10)
+LONG=(--duration $((${XM_SLOW:-1} > 1 ? 8 : 3)) --interval-ms 10)
 
 setup_file() {
 	load lib

@@ -4,12 +4,16 @@
 
 node_socket.py send tcp|udp SOURCE-PORT ADDRESS PORT COUNT TOS
 node_socket.py listen tcp|udp PORT              "ready", then a line for whatever arrives
-node_socket.py marks ADDRESS PORT SOURCE-PORT   UDP with many marks; prints their number
+node_socket.py marks ADDRESS PORT SOURCE-PORT [MARK...]
+                                                UDP with many marks; prints their number
+node_socket.py mark PIN-DIR                     prints the secret mark of xmasq's own packets
 """
 
+import json
 import random
 import socket
 import struct
+import subprocess
 import sys
 
 MAGIC = b"XMASQ-CRAFTED."
@@ -49,12 +53,13 @@ def listen(proto, port):
             print(who, flush=True)
 
 
-def marks(host, port, sport):
+def marks(host, port, sport, *more):
     """The mark of our own packets is 32 random bits."""
     numbers = list(range(1, 256)) + [1 << b for b in range(32)] + [0xFFFFFFFF, 0xDEADBEEF, port]
     numbers += [(1 << b) - 1 for b in range(2, 33)] + [0x4000, 0x8000, 0xC000, 0x10000, 0xA00]
     rnd = random.Random(1)
     numbers += [rnd.getrandbits(32) for _ in range(1000)]
+    numbers += [int(n) for n in more]
     with bound("udp", int(sport)) as s:
         for n in numbers:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", int(n)))
@@ -62,4 +67,11 @@ def marks(host, port, sport):
     print(len(numbers))
 
 
-{"send": send, "listen": listen, "marks": marks}[sys.argv[1]](*sys.argv[2:])
+def mark(pins):
+    """struct xm_meta has it, for the daemon's successor."""
+    dump = subprocess.check_output(["bpftool", "-j", "map", "dump", "pinned", pins + "/xm_meta"])
+    meta = bytes(int(b, 16) for b in json.loads(dump)[0]["value"])
+    print(struct.unpack_from("=4I", meta)[2])
+
+
+{"send": send, "listen": listen, "marks": marks, "mark": mark}[sys.argv[1]](*sys.argv[2:])

@@ -109,7 +109,7 @@ disagree() {
 	run -1 xmasqd n1 --config "$BATS_TEST_TMPDIR/yaml"
 	[[ $output == *"psk_file $KEY: cannot be opened: No such file"* ]]
 	# Nothing is attached by a daemon that did not start.
-	[ -z "$(programs n1 veth-p1)" ]
+	has_none n1p1
 }
 
 # ---- agreement ------------------------------------------------------------------------
@@ -158,13 +158,13 @@ unfilter() { inside sw nft delete table bridge xmtest; }
 # ways: counts packets on the wire between n1 and n2 for 0.4 s, by protocol and way. An outage
 # shows neither: TCP waits long between retransmissions.
 ways() {
-	local cap=$BATS_TEST_TMPDIR/way inner='udp dst port 8472 and udp[39]'
+	# shellcheck disable=SC2153 # the bed's
+	local cap=$BATS_TEST_TMPDIR/way inner="udp dst port $TUNNEL_PORT and udp[39$INNER]"
 
-	timeout 0.4 "$BED" exec n1 -- tcpdump -nn -i eth0 --immediate-mode -U -w "$cap" \
-		"host $(ip_of n2) and ($MASQ_FILTER or $OVERLAY_FILTER)" 2>/dev/null || :
+	wire n1 0.4 "$cap" "host $(ip_of n2) and ($MASQ_FILTER or $OVERLAY_FILTER)"
 	FAST_TCP=$(captured "$cap" tcp)
 	FROM_N2=$(captured "$cap" "tcp and src host $(ip_of n2)")
-	FAST_UDP=$(captured "$cap" 'udp and not port 8472')
+	FAST_UDP=$(captured "$cap" "udp and not port $TUNNEL_PORT")
 	SLOW_TCP=$(captured "$cap" "$inner = 6")
 	SLOW_UDP=$(captured "$cap" "$inner = 17")
 	echo "TCP: fast $FAST_TCP, overlay $SLOW_TCP; UDP: fast $FAST_UDP, overlay $SLOW_UDP"
@@ -258,8 +258,8 @@ N1=172.31.0.1 N2=172.31.0.2
 	ctl n1 status | grep -E "^TCP +not accelerated: $LIBERAL is 0: set it to 1"
 	serve n2p1 tcp 4000
 	serve n2p1 udp 4001
-	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p1 tcp n2p1 4000 --duration 60 --timeout 70 --interval-ms 5
-	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 4001 --duration 60 --timeout 70 --interval-ms 5
+	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p1 tcp n2p1 4000 "${LASTING[@]}" --interval-ms 5
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 4001 "${LASTING[@]}" --interval-ms 5
 	wait_until 5 tcp_slow_udp_fast
 	tcp_slow_udp_fast
 	# The administrator does what it says; the daemon looks every 5 s.
@@ -289,7 +289,7 @@ N1=172.31.0.1 N2=172.31.0.2
 	wait_until 3 grep -qE "warn .*forwarded TCP connections are open: $LIBERAL stays" \
 		"$(state n1)/xmasqd.log"
 	[ "$(sysctl_of n1 "$LIBERAL")" = 1 ]
-	[ -z "$(programs n1 eth0)" ]
+	[ -z "$(programs n1 "$NIC")" ]
 	# It lives on, past conntrack's idea of it.
 	sleep 0.3
 	live_end '.stall_ms < 1000'

@@ -4,7 +4,9 @@
 # The CNI decides: what its policy denies stops, fast path or not, and only what its policy
 # has passed in both directions is accelerated.
 #
-#   n1p1 --- n1 (iptables FORWARD) === underlay === n2 (iptables FORWARD) --- n2p1
+#   n1p1 --- n1 (policy) === underlay === n2 (policy) --- n2p1
+#
+# A policy is a rule in iptables's FORWARD, or a flow of Open vSwitch: "testbed.sh policy".
 # shellcheck disable=SC2086 # ports are numbers
 
 LEASE_US=1000000
@@ -25,13 +27,7 @@ teardown() {
 	local node
 
 	for node in n1 n2; do
-		inside "$node" iptables-nft -F FORWARD 2>/dev/null || :
-	done
-	# The bed's own rules, which the flush took with it.
-	for node in n1 n2; do
-		inside "$node" iptables-nft -A FORWARD -j KUBE-FORWARD
-		inside "$node" iptables-nft -A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES
-		inside "$node" iptables-nft -A FORWARD -j FLANNEL-FWD
+		[ ! -s "/run/xmasq-$XMASQ_BED/$node/policy" ] || policy "$node" clear
 	done
 	test_end
 }
@@ -50,46 +46,49 @@ both_fast() {
 # none_active NODE: neither flow is on the fast path by NODE's leases
 none_active() { ! flow_active "$1" $TCP && ! flow_active "$1" $UDP; }
 
-# Each packet is an event: no segments that were merged, no acknowledgements apart.
+# Until finish "${PIDS[2]}" (TCP) and "${PIDS[3]}" (UDP). Each packet is an event: no segments that
+# were merged, no acknowledgements apart.
 begin_flows() {
 	serve n2p1 tcp $TCP
 	serve n2p1 udp $UDP
-	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p1 tcp n2p1 $TCP --duration "$1" --interval-ms 5
-	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --duration "$1" --interval-ms 5 \
-		--wait-ms 50 --source-port $SPORT
+	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p1 tcp n2p1 $TCP "${LASTING[@]}" --interval-ms 5
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP "${LASTING[@]}" --interval-ms 5 \
+		--wait-ms $((50 * XM_SLOW)) --source-port $SPORT
 	wait_until 5 both_fast
 }
 
 # deny NODE FROM TO: a rule on NODE against packets between these pods stops both flows in that
 # direction within two leases, and they live on when it is gone
 deny() {
-	local node=$1 from=$2 to=$3 cap=$BATS_TEST_TMPDIR/cap proto t0 last rule
+	local node=$1 from=$2 to=$3 cap=$BATS_TEST_TMPDIR/cap proto t0 t1 last
 
-	begin_flows 8
+	begin_flows
 	capture "$cap" "$to" eth0 "src host $(ip_of "$from") and (tcp or udp)"
 	counters_mark n1 n2
-	rule=(-s "$(ip_of "$from")" -d "$(ip_of "$to")" -j DROP)
 	t0=$(now_us)
-	inside "$node" iptables-nft -I FORWARD "${rule[@]}"
+	policy "$node" deny --from "$from" --to "$to"
+	# Where the command takes no time worth mentioning it counts as in force from its start.
+	t1=$t0
+	[ "$XM_SLOW" = 1 ] || t1=$(now_us)
 	# What is asserted is that nothing comes: that takes its time.
 	sleep 2.7
-	stop "${CAPTURES[$cap]}" INT
+	capture_stop "$cap"
 	for proto in tcp udp; do
 		last=$(last_us "$cap" "$proto")
-		echo "$proto: last packet $(((last - t0) / 1000)) ms after the rule"
+		echo "$proto: last packet $(((last - t1) / 1000)) ms after the rule"
 		# The capture did see the flow before.
 		[ "$last" -gt $((t0 - 500000)) ]
-		[ $((last - t0)) -le $((2 * LEASE_US)) ]
+		[ $((last - t1)) -le $((2 * LEASE_US)) ]
 	done
 	run ! both_fast
 
-	inside "$node" iptables-nft -D FORWARD "${rule[@]}"
+	policy "$node" allow --from "$from" --to "$to"
 	# Retransmission of TCP has backed off by then.
 	wait_until 4 both_fast
-	ends "${PIDS[2]}" 0
+	finish "${PIDS[2]}"
 	jq -e '.broken == 0 and .errors == 0' "$BATS_TEST_TMPDIR/tcp"
-	ends "${PIDS[3]}" 0
-	jq -e '.corrupted == 0 and .lost > 20' "$BATS_TEST_TMPDIR/udp"
+	finish "${PIDS[3]}"
+	jq -e ".corrupted == 0 and .lost > 20 / $XM_SLOW" "$BATS_TEST_TMPDIR/udp"
 }
 
 @test "egress denied at the sender's node: stops within two leases, resumes" {
@@ -112,7 +111,7 @@ deny() {
 @test "a TC filter of somebody else that drops deliveries denies the lease" {
 	local veth
 
-	begin_flows 6
+	begin_flows
 	veth=$("$BED" veth n2p1)
 	# Behind tc.priority, before tc.observe_priority; restored packets do not pass it.
 	inside n2 tc filter add dev "$veth" egress prio 100 handle 7 bpf bytecode '1,6 0 0 2' \
@@ -124,20 +123,22 @@ deny() {
 	inside n2 tc filter show dev "$veth" egress | grep 'pref 65520' | grep -q xmasq_pod_ingre
 }
 
-@test "a denied flow stops although another pod sends its packets in a VXLAN of its own" {
+@test "a denied flow stops although another pod sends its packets in a tunnel of its own" {
 	local cap=$BATS_TEST_TMPDIR/cap t0 last
 
-	begin_flows 8
+	begin_flows
 	"$BED" pod-add n1 2
 	# An ordinary UDP socket would do: the node makes its own address of the pod's.
-	craft_bg n1p2 --seconds 6 --interval-ms 20 eth0 \
-		"to('gw1') / vxlan('n1p2', 'n2', pod('udp', 'n1p1', 'n2p1', $SPORT, $UDP))"
+	craft_bg n1p2 --seconds 3600 --interval-ms 20 eth0 \
+		"to('gw1') / tunnel('n1p2', 'n2', pod('udp', 'n1p1', 'n2p1', $SPORT, $UDP))"
 	wait_until 3 crafted_arrive
 	capture "$cap" n2p1 eth0 "udp dst port $UDP and not udp[8:4] = 0x786d6173"
 	t0=$(now_us)
-	inside n1 iptables-nft -I FORWARD -s "$(ip_of n1p1)" -d "$(ip_of n2p1)" -j DROP
+	policy n1 deny --from n1p1 --to n2p1
+	[ "$XM_SLOW" = 1 ] || t0=$(now_us)
 	sleep 2.7
-	stop "${CAPTURES[$cap]}" INT
+	capture_stop "$cap"
+	stop "${PIDS[4]}"
 	"$BED" pod-del n1 2
 	last=$(last_us "$cap" udp)
 	echo "last packet $(((last - t0) / 1000)) ms after the rule"
@@ -148,21 +149,21 @@ deny() {
 
 @test "a flow of one direction stays on the overlay for good" {
 	serve n2p1 udp $UDP
-	capture "$BATS_TEST_TMPDIR/nic" n1 eth0 "$MASQ_FILTER or $OVERLAY_FILTER"
-	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --mode stream --duration 4 \
+	capture "$BATS_TEST_TMPDIR/nic" n1 nic "$MASQ_FILTER or $OVERLAY_FILTER"
+	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --mode stream "${LASTING[@]}" \
 		--interval-ms 10 --size 100
 	sleep 3.5
 	run ! flow_active n1 $UDP
 	capture_end "$BATS_TEST_TMPDIR/nic"
 	[ "$(captured "$BATS_TEST_TMPDIR/nic" "$MASQ_FILTER")" = 0 ]
 	[ "$(captured "$BATS_TEST_TMPDIR/nic" "$OVERLAY_FILTER")" -gt 250 ]
-	ends "${PIDS[2]}" 0
+	finish "${PIDS[2]}"
 }
 
 # A rule that lets requests in and no answers out: the CNI has not seen both directions.
 @test "a flow whose answers were never allowed is never accelerated" {
 	serve n2p1 udp $UDP
-	inside n2 iptables-nft -I FORWARD -s "$(ip_of n2p1)" -p udp --sport $UDP -j DROP
+	policy n2 deny --from n2p1 --proto udp --sport $UDP
 	counters_mark n1 n2
 	flow_bg "$BATS_TEST_TMPDIR/udp" n1p1 udp n2p1 $UDP --duration 3 --interval-ms 10 --wait-ms 20
 	ends "${PIDS[1]}" 1
@@ -187,18 +188,19 @@ fresh() {
 		limit=$(inside "$node" sysctl -n "net.netfilter.nf_conntrack_$3")
 		n=$(conntrack_timeout "$node" "$1" "$2")
 		echo "$node $1: $n s of $limit s"
-		[ "$n" -ge $((limit - 2)) ] && [ "$n" -le "$limit" ] || return 1
+		# On a real machine it takes no second to ask.
+		[ "$n" -ge $((limit - 1 - XM_SLOW)) ] && [ "$n" -le "$limit" ] || return 1
 	done
 }
 
 @test "one packet a lease and direction renews it, and keeps conntrack fresh on both nodes" {
 	local dir n port us cap=$BATS_TEST_TMPDIR/nic
 
-	begin_flows 8
+	begin_flows
 	wait_until 3 all_fast_for_a_while
 	# A UDP entry takes two seconds to become a stream's.
 	wait_until 4 fresh udp $UDP udp_timeout_stream
-	capture "$cap" n1 eth0 "$MASQ_FILTER or $OVERLAY_FILTER"
+	capture "$cap" n1 nic "$MASQ_FILTER or $OVERLAY_FILTER"
 	us=$(now_us)
 	for _ in 1 2 3 4; do
 		sleep 1
@@ -206,35 +208,35 @@ fresh() {
 		fresh tcp $TCP tcp_timeout_unacknowledged || fresh tcp $TCP tcp_timeout_established
 		fresh udp $UDP udp_timeout_stream
 	done
-	stop "${CAPTURES[$cap]}" INT
 	us=$(($(now_us) - us))
+	capture_stop "$cap"
 	# Per flow and direction; the tunnel's payload begins 36 bytes into the UDP header's
 	# datagram: Ethernet 16..29, IPv4 30..49, ports 50..53.
 	for port in $TCP $UDP; do
 		for dir in 52 50; do
-			n=$(captured "$cap" "udp dst port 8472 and udp[$dir:2] = $port")
+			n=$(captured "$cap" "udp dst port $TUNNEL_PORT and udp[$dir$INNER:2] = $port")
 			echo "port $port at $dir: $n overlay packets in $((us / 1000)) ms"
 			[ $((n * LEASE_US)) -ge $((us * 8 / 10)) ]
 			[ $((n * LEASE_US)) -le $((us * 3)) ]
 		done
 	done
 	[ "$(captured_permille "$cap")" -ge 980 ]
-	ends "${PIDS[2]}" 0
-	ends "${PIDS[3]}" 0
+	finish "${PIDS[2]}"
+	finish "${PIDS[3]}"
 	jq -e '.lost == 0' "$BATS_TEST_TMPDIR/udp"
 }
 
 # Else a peer that speaks first after some minutes is a new connection to the node, which a
 # policy may not allow in that direction.
 @test "an idle connection's conntrack entry lives as long as on the overlay" {
-	begin_flows 3
+	begin_flows
 	wait_until 3 all_fast_for_a_while
 	kill -STOP "${PIDS[2]}"
 	local status=0
 	fresh tcp $TCP tcp_timeout_established || status=1
 	kill -CONT "${PIDS[2]}"
 	[ $status = 0 ]
-	ends "${PIDS[2]}" 0
+	finish "${PIDS[2]}"
 }
 
 all_fast_for_a_while() {
@@ -244,5 +246,5 @@ all_fast_for_a_while() {
 }
 
 crafted_arrive() {
-	inside n1 conntrack -L -p udp --orig-src "$(ip_of n1p2)" 2>/dev/null | grep -q dport=8472
+	inside n1 conntrack -L -p udp --orig-src "$(ip_of n1p2)" 2>/dev/null | grep -q "dport=$TUNNEL_PORT"
 }

@@ -55,16 +55,15 @@ on_overlay() {
 	local cap=$BATS_TEST_TMPDIR/cap fast slow
 
 	# Node 2 may have no daemon to ask: the wire knows.
-	timeout 0.5 "$BED" exec n1 -- tcpdump -nn -i eth0 --immediate-mode -U -w "$cap" \
-		"$MASQ_FILTER or $OVERLAY_FILTER" 2>/dev/null || :
+	wire n1 0.5 "$cap" "$MASQ_FILTER or $OVERLAY_FILTER"
 	fast=$(captured "$cap" "$MASQ_FILTER")
 	slow=$(captured "$cap" "$OVERLAY_FILTER")
 	[ "$fast" = 0 ] && [ "$slow" -gt 40 ]
 }
 
-# overlay_from MS: it begins at the latest so long from now
+# overlay_from MS: it begins at the latest so long from now (ms of a real machine)
 overlay_from() {
-	local end=$((${EPOCHREALTIME/./} / 1000 + $1))
+	local end=$((${EPOCHREALTIME/./} / 1000 + $1 * XM_SLOW))
 
 	until on_overlay; do
 		[ $((${EPOCHREALTIME/./} / 1000)) -lt "$end" ] ||
@@ -132,7 +131,7 @@ overlay_from() {
 	[[ $output == *"another xmasqd is running: it answers on $(state n1)/xmasqd.sock"* ]]
 	status_is n1 ".pid == $pid"
 	[ -z "$(log_new n1)" ]
-	has_ours n1 eth0
+	has_ours n1 "$NIC"
 	wait_until 2 all_fast n1 n2
 	[ "$(fast_permille n1)" -ge 850 ]
 	live_end '.stall_ms < 500 and (.lost // 0) == 0'

@@ -4,7 +4,7 @@
 # What is on the wire between two nodes, captured on n1's NIC and read by check_pcap.py:
 #
 #     n1p1 ---- veth-p1 n1 eth0 =====(capture)===== eth0 n2 veth-p1 ---- n2p1
-#      pod        veth      NIC                      NIC      veth        pod
+#      pod        host      NIC                      NIC      host        pod
 #
 # A frame's checksums are complete where it is captured only if its sender's NIC offloads
 # nothing; what the pods and veths offload decides which of the kernel's kinds of checksum
@@ -13,25 +13,27 @@
 
 load lib
 
-WIRE_FILTER='udp port 8472 or port 18477'
-
 setup_file()    { bed_up --pods 2; xmasq_up; }
 teardown_file() { bed_down; }
 setup()         { test_begin; }
 teardown()      { test_end; }
 
-# offload on|off FEATURES PLACE...: PLACE is "n1:pod", "n1:veth" or "n1:nic"
+# offload on|off FEATURES PLACE...: PLACE is "n1:pod", "n1:host" or "n1:nic"
 offload()
 {
-	local state=$1 features=$2 place node
+	local state=$1 features=$2 place node nic
 
 	shift 2
 	for place; do
 		node=${place%:*}
 		case ${place#*:} in
 		pod)  offload_one "$state" "$features" "${node}p1" eth0 ;;
-		veth) offload_one "$state" "$features" "$node" "$("$BED" veth "${node}p1")" ;;
-		nic)  offload_one "$state" "$features" "$node" eth0 ;;
+		host) offload_one "$state" "$features" "$node" "$("$BED" veth "${node}p1")" ;;
+		# What is below a VLAN or a bond first: it limits what they can do.
+		nic)
+			for nic in "${WIRES[@]}" $NICS; do
+				offload_one "$state" "$features" "$node" "$nic"
+			done ;;
 		esac
 	done
 }
@@ -54,7 +56,13 @@ offload_one()
 
 declare -gA LONG=([tx]=tx-checksum-ip-generic [rx]=rx-checksumming [tso]=tcp-segmentation-offload
 	[gso]=generic-segmentation-offload [gro]=generic-receive-offload [sg]=scatter-gather)
-AT_EVERYWHERE=(n1:pod n2:pod n1:veth n2:veth n1:nic n2:nic)
+# What a VLAN or a bond is made of.
+case ${UNDERLAY:-} in
+vlan) WIRES=(eth0) ;;
+bond) WIRES=(eth0 eth1) ;;
+*)    WIRES=() ;;
+esac
+AT_EVERYWHERE=(n1:pod n2:pod n1:host n2:host n1:nic n2:nic)
 AT_NICS=(n1:nic n2:nic)
 AT_PODS=(n1:pod n2:pod)
 EVERYTHING='rx tx tso gso gro'
@@ -77,12 +85,12 @@ traffic()
 	done
 	serve n2p1 udp $((port + 1)) --no-check
 	start "$BATS_TEST_TMPDIR/segments" listening \
-		"$BED" exec n2p1 -- "$NETNS/udp_segment.py" server $((port + 2))
+		nsenter --net="/run/netns/$XMASQ_BED-n2p1" -- "$NETNS/udp_segment.py" server $((port + 2))
 	for way in n1p1:n2p1 n2p1:n1p1; do
-		flow ${way%:*} tcp ${way#*:} "$port" --sizes 1,2,3,100,1397,1398,1399,9001 --rounds 64 \
+		flow ${way%:*} tcp ${way#*:} "$port" --sizes "1,2,3,100,$((MSS - 1)),$MSS,$((MSS + 1)),9001" --rounds 64 \
 			--connections 3 --half-close
 		flow ${way%:*} tcp ${way#*:} "$port" --mode stream --bytes 400001
-		flow ${way%:*} udp ${way#*:} "$port" --sizes 24,25,26,511,1421,1422 --rounds 120 \
+		flow ${way%:*} udp ${way#*:} "$port" --sizes "24,25,26,511,$((UDP_MAX - 1)),$UDP_MAX" --rounds 120 \
 			--connections 2 | jq -es 'length == 1 and .[0].lost == 0' >/dev/null
 	done
 	flow n1p1 udp n2p1 $((port + 1)) --no-check --sizes 24,1401 --rounds 30 |
@@ -96,7 +104,7 @@ verify()
 	local file=$BATS_TEST_TMPDIR/nic.pcap port=$1
 
 	shift
-	capture "$file" n1 eth0 "$WIRE_FILTER"
+	capture "$file" n1 nic "$WIRE_FILTER"
 	traffic "$port"
 	capture_end "$file"
 	wire_format "$file" "$@"
@@ -136,7 +144,7 @@ verify()
 
 @test "one node with offloads, the other without, either way round" {
 	all_default
-	offload off "$EVERYTHING" n1:pod n1:veth n1:nic
+	offload off "$EVERYTHING" n1:pod n1:host n1:nic
 	verify_one_sided 5040 n1
 	all_default
 	offload off "$EVERYTHING" n2:nic
@@ -149,7 +157,7 @@ verify_one_sided()
 {
 	local file=$BATS_TEST_TMPDIR/nic.pcap
 
-	capture "$file" n1 eth0 "$WIRE_FILTER"
+	capture "$file" n1 nic "$WIRE_FILTER"
 	traffic "$1"
 	capture_end "$file"
 	wire_format "$file" --from "$(ip_of "$2")"
@@ -161,9 +169,9 @@ verify_one_sided()
 
 	all_default
 	offload on gro "${AT_EVERYWHERE[@]}"
-	capture "$nic" n1 eth0 "$WIRE_FILTER"
+	capture "$nic" n1 nic "$WIRE_FILTER"
 	# The overlay takes two off the TTL: 64 came by the fast path.
-	capture "$pod" n2p1 eth0 "src host $(ip_of n1p1) and ip[8] == 64 and ip[2:2] > 1450"
+	capture "$pod" n2p1 eth0 "src host $(ip_of n1p1) and ip[8] == 64 and ip[2:2] > $POD_MTU"
 	traffic 5100
 	capture_end "$nic" "$pod"
 	wire_format "$nic" --no-checksums
@@ -179,8 +187,8 @@ verify_one_sided()
 	all_default
 	offload off 'tso gso' n1:nic
 	offload on gro n2:nic
-	capture "$nic" n1 eth0 "$WIRE_FILTER"
-	capture "$pod" n2p1 eth0 "src host $(ip_of n1p1) and ip[8] == 64 and ip[2:2] > 1450"
+	capture "$nic" n1 nic "$WIRE_FILTER"
+	capture "$pod" n2p1 eth0 "src host $(ip_of n1p1) and ip[8] == 64 and ip[2:2] > $POD_MTU"
 	serve n2p1 tcp 5200
 	flow n1p1 tcp n2p1 5200 --mode stream --bytes 20000000
 	capture_end "$nic" "$pod"
@@ -197,7 +205,7 @@ verify_one_sided()
 
 	for proto in tcp udp; do
 		serve n1p2 $proto 5300
-		capture "$file" n1 eth0 "$WIRE_FILTER"
+		capture "$file" n1 nic "$WIRE_FILTER"
 		flow n2p2 $proto n1p2 5300 --connections 64 --rounds 20 >/dev/null
 		capture_end "$file"
 		wire_format "$file" --no-checksums
@@ -211,7 +219,7 @@ verify_one_sided()
 
 	serve n2p2 tcp 5301
 	serve n2p2 udp 5301
-	capture "$file" n1 eth0 "$WIRE_FILTER"
+	capture "$file" n1 nic "$WIRE_FILTER"
 	flow_bg "$BATS_TEST_TMPDIR/tcp" n1p2 tcp n2p2 5301 --duration 4 --interval-ms 20
 	flow_bg "$BATS_TEST_TMPDIR/udp" n1p2 udp n2p2 5301 --duration 4 --interval-ms 20
 	ends "${PIDS[-2]}" 0

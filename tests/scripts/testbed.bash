@@ -8,7 +8,7 @@ bats_require_minimum_version 1.5.0
 
 # bed_env: call it in setup_file, with XMASQ_BED set
 bed_env() {
-	cd "$BATS_TEST_DIRNAME/../.." || return 1
+	cd "$(dirname "${BASH_SOURCE[0]}")/../.." || return 1
 	export BED=$PWD/scripts/testbed.sh XMASQ_BED
 	export FLOW=${XMASQ_BUILD:-$PWD/build}/tests/tools/xmt-flow
 	[ "$(id -u)" = 0 ] || { echo "needs root: sudo make check" >&2; return 1; }
