@@ -174,7 +174,7 @@ static void tcx(void)
 		return;
 	fd = bed_attach_tcx(NS_POD, "pod", bed_bpf->progs.tc_pod);
 	if (fd == -EINVAL) {
-		tap_skip("this kernel has no tcx");
+		tap_skip("allowed: this kernel has no tcx");
 		goto out;
 	}
 	if (!CHECK(fd >= 0, "%s", strerror(-fd)))
