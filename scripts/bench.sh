@@ -7,6 +7,10 @@
 set -Eeuo pipefail
 
 ROOT=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
+# Instructions in a virtual machine instead of time on this one: nothing of it is below.
+case " $* " in
+*" --vm "*)	exec "$ROOT/scripts/lib/bench-vm.sh" "$@" ;;
+esac
 PREFIX=xmbench
 # shellcheck source=scripts/lib/measure.sh
 . "$ROOT/scripts/lib/measure.sh"
@@ -15,11 +19,13 @@ help()
 {
 	cat <<'HELP'
 usage: bench.sh [--rounds N] [--seconds S] [--out DIR] [--quick]
+       bench.sh --vm --icount [...]
 
   --rounds N    rounds of every measurement in every context (default 5)
   --seconds S   length of one measurement (default 4)
   --out DIR     where results go (default bench/)
   --quick       2 rounds of 1 s and little idling: does it work?
+  --vm          instructions per transaction, counted in virtual machines: see --vm --help
 
 Writes results.json (every sample, and on what it was taken), table.md (medians, spread,
 ratios, goals) and plot.svg, and prints the table. Needs root. With the defaults it takes

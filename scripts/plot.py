@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Draw results.json of bench.sh as SVG, to stdout: plot.py RESULTS
+"""Draw results.json or icount.json of bench.sh as SVG, to stdout: plot.py RESULTS
 
-Bars are ratios to the bare host, whiskers go from the smallest to the largest ratio of a
-round. One panel for rates (more is better), one for CPU time (less is better).
+results.json: bars are ratios to the bare host, whiskers go from the smallest to the largest
+ratio of a round. One panel for rates (more is better), one for CPU time (less is better).
+
+icount.json: bars are instructions, one panel for each kind of traffic; a pair of bars for each
+case: on the bare node, and on one with kube-proxy's rules.
 """
 
 import json
@@ -11,6 +14,7 @@ import sys
 from xml.sax.saxutils import escape
 
 sys.dont_write_bytecode = True  # as root, in a user's tree
+import icount  # noqa: E402
 import table  # noqa: E402
 
 BARS = ["host", "overlay", "xmasq"]
@@ -112,11 +116,84 @@ def legend(y):
     return out
 
 
+# ---- instructions ----
+
+COLOURS = {"host": "host", "overlay": "overlay"}  # and xmasq, whatever its mode
+ICOUNT_PANEL, ICOUNT_STEP = 190, 190 + 96
+
+
+def icount_groups(results):
+    """name of a case -> its two: without and with rules"""
+    groups = {}
+    for case in results["cases"]:
+        name = case["case"].removesuffix("+rules")
+        groups.setdefault(name, {})[case["rules"]] = case
+    return groups
+
+
+def icount_panel(groups, kind, top_y):
+    def value(case):
+        return case["figures"][kind]["value"] / 1000
+
+    most = max(value(c) for g in groups.values() for c in g.values() if kind in c["figures"])
+    step = next(s * 10 ** e for e in range(-1, 9) for s in (1, 2, 5) if most <= s * 10 ** e * 6)
+    top = step * (int(most * 1.06 / step) + 1)
+    base = top_y + ICOUNT_PANEL
+    out = [text(LEFT, top_y - 12, f"per {icount.KINDS[kind]}", anchor="start")]
+    for i in range(int(top / step + 0.5) + 1):
+        y = base - i * step / top * ICOUNT_PANEL
+        out.append(line(LEFT, y, WIDTH - RIGHT, y, "grid"))
+        out.append(text(LEFT - 8, y + 4, f"{i * step:g}", "soft", "end"))
+    group = (WIDTH - LEFT - RIGHT) / len(groups)
+    bar = min(group * 0.42, 60)
+    for g, (name, both) in enumerate(groups.items()):
+        mid = LEFT + (g + 0.5) * group
+        for rules, case in both.items():
+            if kind not in case["figures"]:
+                continue
+            height = value(case) / top * ICOUNT_PANEL
+            x = mid if rules else mid - bar
+            pale = ' fill-opacity="0.55"' if rules else ""
+            css = COLOURS.get(case["what"], "xmasq")
+            out.append(f'<rect x="{x + 1:.1f}" y="{base - height:.1f}" width="{bar - 2:.1f}" '
+                       f'height="{height:.1f}" class="{css}"{pale}/>')
+            digits = 1 if most < 200 else 0
+            out.append(text(x + bar / 2, base - height - 4, f"{value(case):.{digits}f}", "value"))
+        words = name.split("/")
+        for i, word in enumerate(words[1:] if words[0] == "xmasq" else reversed(words)):
+            out.append(text(mid, base + 17 + 14 * i, word, "value"))
+    return out
+
+
+def icount_svg(results):
+    meta, groups = results["meta"], icount_groups(results)
+    kinds = [k for k in icount.KINDS if any(k in c["figures"] for c in results["cases"])]
+    what = (f"thousands of instructions, Linux {meta['kernel']}, {meta['qemu']} -icount, "
+            f"{meta['date'][:10]}, {meta['commit']}; pale: with kube-proxy's rules")
+    body = [text(LEFT, 26, "Instructions between two nodes", "title", "start"),
+            text(LEFT, 46, what, "soft", "start")]
+    for i, kind in enumerate(kinds):
+        body += icount_panel(groups, kind, 88 + i * ICOUNT_STEP)
+    return body, 88 + len(kinds) * ICOUNT_STEP - 40
+
+
+def svg(body, height, label):
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
+          f'width="{WIDTH}" height="{height:.0f}" role="img" aria-label="{label}">')
+    print(f"<style>{STYLE}</style>")
+    print('<rect width="100%" height="100%" class="back"/>')
+    print("\n".join(body))
+    print("</svg>")
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as f:
         results = json.load(f)
+    if results["meta"].get("kind") == "icount":
+        svg(*icount_svg(results), "instructions of host, overlay and xmasq")
+        return
     meta, rows = results["meta"], table.summarise(results["samples"])
     rates = [r for r in rows if r["better"]]
     costs = [r for r in rows if not r["better"]]
@@ -129,13 +206,7 @@ def main():
     body += legend(70)
     body += panel(rates, TOP + 24, "rates: more is better")
     body += panel(costs, second, "CPU time per transaction or byte: less is better")
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
-          f'width="{WIDTH}" height="{height:.0f}" role="img" '
-          'aria-label="xmasq, overlay and host as ratios to the bare host">')
-    print(f"<style>{STYLE}</style>")
-    print('<rect width="100%" height="100%" class="back"/>')
-    print("\n".join(body))
-    print("</svg>")
+    svg(body, height, "xmasq, overlay and host as ratios to the bare host")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ teardown() {
 
 # links NIC TUNNEL: packets counted so far
 links() {
-	local moved='{"packets":'$1',"bytes":'$(($1 * 80))'}'
+	local moved='{"packets":'$1',"bytes":'$(($1 * 80))'}' none='{"packets":0,"bytes":0}'
 
 	cat <<-END
-		[{"ifname":"lo","stats64":{"rx":{"packets":0,"bytes":0},"tx":{"packets":0,"bytes":0}}},
+		[{"ifname":"lo","stats64":{"rx":$none,"tx":$none}},
 		{"ifname":"eth0","stats64":{"rx":$moved,"tx":$moved}},
-		{"ifname":"flannel.1","stats64":{"rx":{"packets":$2,"bytes":0},"tx":{"packets":$2,"bytes":0}}}]
+		{"ifname":"flannel.1","stats64":{"rx":$none,"tx":{"packets":$(($2 * 2)),"bytes":0}}}]
 	END
 }
 
@@ -108,6 +108,19 @@ collect() { scripts/icount.py collect "$BATS_TEST_TMPDIR/meta" "$RAW1" "$RAW2" >
 	run scripts/icount.py check "$RESULTS"
 	[ "$status" -eq 0 ]
 	[ -z "$output" ]
+}
+
+@test "of connections the least counts, of overlays' the middle" {
+	local f
+
+	good
+	for f in "$RAW1" "$RAW2"; do
+		one "$f" host host false 20170
+		one "$f" overlay/vxlan overlay false 50400 1000
+	done
+	collect
+	run jq -c '[.cases[].figures[].value]' "$RESULTS"
+	[ "$output" = "[20000,50200,25000]" ]
 }
 
 @test "cases with rules are compared with the host that has them" {
