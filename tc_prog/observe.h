@@ -86,6 +86,13 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 	if (f->label) {
 		e = label_find(f->peer, f->label, idx);
 		if (e && label_is_flow(e, key)) {
+			/* What the peer sent with it would be refused: have its next packets take
+			 * the overlay, whose delivery renews the lease. */
+			if (!xm_before(now, e->until)) {
+				f->stage = XM_STAGE_NEW;
+				e->acked = 0;
+				return 0;
+			}
 			if (f->stage == XM_STAGE_NEW) {
 				e->since = now;
 				f->stage = XM_STAGE_TOLD;

@@ -63,11 +63,12 @@ on_overlay() {
 
 # overlay_from MS: it begins at the latest so long from now (ms of a real machine)
 overlay_from() {
-	local end=$((${EPOCHREALTIME/./} / 1000 + $1 * XM_SLOW))
+	local end=$((${EPOCHREALTIME/./} / 1000 + $1 * XM_SLOW)) from
 
-	until on_overlay; do
-		[ $((${EPOCHREALTIME/./} / 1000)) -lt "$end" ] ||
-			{ echo "still on the fast path after $1 ms"; return 1; }
+	while :; do
+		from=$((${EPOCHREALTIME/./} / 1000))
+		! on_overlay || return 0
+		[ "$from" -lt "$end" ] || { echo "still on the fast path after $1 ms"; return 1; }
 	done
 }
 
