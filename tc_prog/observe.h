@@ -227,8 +227,8 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 
 /*
  * Other node: an overlay packet of the reverse flow without a label. The owner tells the
- * label in each of them while it holds it, so it holds none, and may give the old one to
- * another flow after a rest: not one packet more with it.
+ * label in each of them while it would restore its packets, so it would not, and may give the
+ * label to another flow after a rest: not one packet more with it.
  */
 static __always_inline void label_unread(struct xm_flow *f)
 {

@@ -116,6 +116,16 @@ static void allots(__u8 proto, __u16 type)
 	node_set_flow(n, &key, &flow);
 	CHECK_EQ(tells(R(LEASE_OUT) | R(LABEL_TOLD)), label);
 	CHECK_EQ(flow.stage, XM_STAGE_READY);
+
+	tap_case("nic_egress: %s: no label that would be refused, the same one after a delivery",
+		 proto == IPPROTO_TCP ? "TCP" : "UDP");
+	e->until = node_now(n) - 1;
+	tells_nothing(R(LEASE_OUT));
+	CHECK_EQ(flow.stage, XM_STAGE_NEW);
+	CHECK_EQ(flow.label, label);
+	e->until = node_now(n) + IN_LEASE;
+	CHECK_EQ(tells(R(LEASE_OUT) | R(LABEL_TOLD)), label);
+	CHECK_EQ(flow.stage, XM_STAGE_TOLD);
 }
 
 static void outer_checksums(void)
