@@ -69,9 +69,18 @@ struct sk_buff {
 
 #pragma clang attribute pop
 
-static __always_inline int is_ip(const struct __sk_buff *skb)
+/*
+ * Whether the packet is a test's. No test sends IPv6 multicast, but a namespace does by itself:
+ * router solicitations and MLD reports, seconds after an interface came up.
+ */
+static __always_inline int is_ip(struct __sk_buff *skb)
 {
-	return skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+	__u8 dst = 0xff;
+
+	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+		return skb->protocol == bpf_htons(ETH_P_IP);
+	bpf_skb_load_bytes(skb, ETH_HLEN + 24, &dst, 1);
+	return dst != 0xff;
 }
 
 static __always_inline int write_addresses(struct __sk_buff *skb)
