@@ -72,6 +72,7 @@ ovs_up()
 		die "n$i: ovsdb-server does not start: see $dir/ovsdb.log"
 	ovs_pid "$i" ovsdb
 	ovs_ports "$i"
+	ovs_wait_boot
 	# The first thing that it does is to make the bridge; it returns when that is done.
 	ovs "$i" ovs-vswitchd "unix:$dir/db.sock" --detach \
 		--pidfile="$dir/vswitchd.raw" --unixctl="$dir/vswitchd.ctl" \
@@ -80,6 +81,18 @@ ovs_up()
 	ovs_all_flows "$i"
 	ovs_flows "$i" <<< "$FLOWS" || ovs_failed "$i" "it does not take the flows"
 	ovs_gateway "$i"
+}
+
+# ovs-vswitchd counts the CPUs once ten seconds have passed since it did so last, at first since
+# the clock's zero, which is boot. Earlier it takes the machine for one without CPUs, starts no
+# thread for upcalls, and loses every packet that misses the kernel's flow table.
+ovs_wait_boot()
+{
+	local seconds
+
+	while read -r seconds _ < /proc/uptime && [ "${seconds%.*}" -lt 11 ]; do
+		sleep 0.5
+	done
 }
 
 ovs_failed()
