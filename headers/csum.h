@@ -32,6 +32,12 @@ enum csum_kind {
  * (local checksum offload); and a pod with CAP_NET_RAW chooses both numbers
  * (PACKET_VNET_HDR), so that the NIC would write a sum of the pod's choice over a
  * rewritten header.
+ *
+ * UDP that a socket leaves to be segmented (UDP_SEGMENT) has the pseudo-header's sum in any
+ * case, and from an interface that does not checksum it says CHECKSUM_NONE nevertheless
+ * (udp_send_skb(), since 6.11; before, sendmsg() failed). Only mode rpeer sees such packets:
+ * elsewhere the pod's interface has segmented them. What GRO makes of received packets is
+ * CHECKSUM_PARTIAL or CHECKSUM_UNNECESSARY.
  */
 static __always_inline enum csum_kind csum_kind(struct __sk_buff *skb, __u32 l4, __u32 field)
 {
@@ -52,6 +58,8 @@ static __always_inline enum csum_kind csum_kind(struct __sk_buff *skb, __u32 l4,
 	}
 	if (summed == CHECKSUM_PARTIAL)
 		return start == l4 && offset == field ? CSUM_PSEUDO : CSUM_ELSEWHERE;
+	if (summed == CHECKSUM_NONE && field == offsetof(struct udphdr, check) && skb->gso_size)
+		return CSUM_PSEUDO;
 	return summed == CHECKSUM_COMPLETE ? CSUM_COUNTED : CSUM_WHOLE;
 }
 

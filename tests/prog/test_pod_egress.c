@@ -149,8 +149,41 @@ static void hits(struct node *node, __u8 proto)
 		CHECK_EQ(err, 0);
 }
 
+/* What the kernel leaves in the checksum field of UDP that is yet to be segmented. */
+static void set_pseudo(struct pkt *p)
+{
+	__u32 sum = IPPROTO_UDP + pkt_get16(p, OFF_L4 + 4);
+
+	for (int i = 0; i < 4; i++)
+		sum += pkt_get16(p, OFF_IP + 12 + 2 * i);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	pkt_set16(p, OFF_L4 + 6, (__u16)sum);
+}
+
+static void unsegmented(struct node *node)
+{
+	struct __sk_buff ctx = { .gso_size = 700, .gso_segs = 2 };
+
+	tap_case("pod_egress: UDP of the %s, to be segmented, keeps a pseudo-header's sum",
+		 node->owner ? "owner" : "other node");
+	begin(node, IPPROTO_UDP);
+	ctx.ifindex = n->pod;
+	spec.payload = 1400;
+	pkt_make(&in, &spec);
+	set_pseudo(&in);
+	wanted();
+	set_pseudo(&want);
+	CHECK_EQ(node_run_ctx(n, POD_EGRESS, &in, &ctx, 0, &out), 0);
+	expect(n, &out, REDIRECT, R(MASQUERADED));
+	pkt_same(&out.pkt, &want, "unsegmented packet");
+}
+
 static void checksums(void)
 {
+	unsegmented(&node_a);
+	unsegmented(&node_b);
+
 	tap_case("pod_egress: UDP without a checksum stays without");
 	begin(&node_a, IPPROTO_UDP);
 	spec.no_csum = true;
