@@ -71,4 +71,10 @@ void test_tc_neighbours(void **state);
 void test_tc_qdisc_owner(void **state);
 void test_tc_lost(void **state);
 
+/* edge_guest.c */
+void test_guest_macvlan(void **state);
+void test_guest_ipvlan(void **state);
+void test_guest_foreign(void **state);
+void test_guest_walk(void **state);
+
 #endif

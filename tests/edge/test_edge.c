@@ -411,20 +411,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, edge_setup, edge_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_pod_comes_and_goes),
-		T(test_moved_in_later),
-		T(test_own_id),
-		T(test_underlay),
-		T(test_overrun),
-		T(test_netns),
-		T(test_tc_attach),
-		T(test_tc_neighbours),
-		T(test_tc_qdisc_owner),
-		T(test_tc_lost),
-		T(test_sysctl_set),
-		T(test_sysctl_ports),
-		T(test_state_broken),
-		T(test_conntrack),
+		T(test_pod_comes_and_goes), T(test_moved_in_later), T(test_own_id),
+		T(test_underlay),	    T(test_overrun),	    T(test_netns),
+		T(test_guest_macvlan),	    T(test_guest_ipvlan),   T(test_guest_foreign),
+		T(test_guest_walk),	    T(test_tc_attach),	    T(test_tc_neighbours),
+		T(test_tc_qdisc_owner),	    T(test_tc_lost),	    T(test_sysctl_set),
+		T(test_sysctl_ports),	    T(test_state_broken),   T(test_conntrack),
 	};
 
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) ||

@@ -47,6 +47,15 @@ pod_mode() {
 	pods_are "${1%p*}" "any(.pods[]; .addrs == \"$(ip_of "$1")\" and .attached and .mode == \"$2\")"
 }
 
+# pod_is_shown NODE NAMESPACE CONDITION: once, on the overlay, and so
+pod_is_shown() {
+	pods_are "$1" "[.pods[] | select(.netns == \"$2\")] |
+		length == 1 and all(.[]; (.attached | not) and .mode == null and ($3))"
+}
+
+# pods_of_n1_are NAMESPACES: a sorted list
+pods_of_n1_are() { [ "$(ctl n1 pods -o json | jq -c '[.pods[] | .netns] | sort')" = "$1" ]; }
+
 # where_it_should POD [MODE]
 where_it_should() {
 	diff <(ours_on_pod "$HERE" "$@") <(pod_programs "$1")
@@ -320,8 +329,11 @@ has_clsact() { inside "$1" tc qdisc show | grep -qw clsact; }
 # ---- other pods ------------------------------------------------------------------------------
 
 @test "macvlan and host-local pods stay on the overlay" {
-	local pod p=2 kind
+	local pod p=2 kind theirs
 
+	# No other node's pods, nor what has nothing to do with this one.
+	theirs=$(ctl n1 pods -o json | jq -c '[.pods[] | .netns] | sort')
+	[[ $theirs != *"$XMASQ_BED-n1\""* && $theirs != *"$XMASQ_BED-n2"* ]]
 	for kind in macvlan host-local; do
 		p=$((p + 1))
 		pod=n1p$p
@@ -336,6 +348,16 @@ has_clsact() { inside "$1" tc qdisc show | grep -qw clsact; }
 		[ "$(counted n1 masqueraded)" = 0 ]
 		[ "$(counted n2 masqueraded)" = 0 ]
 	done
+	pod_is_shown n1 "$XMASQ_BED-n1p3" '.kind == "macvlan" and .ifname == "eth0" and
+		.addrs == "'"$(ip_of n1p3)"'" and (.reason | startswith("macvlan on mv0: no veth"))'
+	# Which name of the namespace is the pod's cannot be told: the node's is shown with it.
+	pod_is_shown n1 "$XMASQ_BED-n1p4" '.kind == "" and (.reason | contains("host network"))'
+	pod_is_shown n1 "$XMASQ_BED-n1" '.kind == "" and (.reason | contains("host network"))'
+	# The other node has nothing to do with them.
+	pods_are n2 "all(.pods[]; .netns | startswith(\"$XMASQ_BED-n1\") | not)"
+	"$BED" pod-del n1 3
+	"$BED" pod-del n1 4
+	wait_until 3 pods_of_n1_are "$theirs"
 }
 
 @test "netkit pods, l2 and l3, beside the others" {

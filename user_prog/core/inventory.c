@@ -476,6 +476,12 @@ bool inventory_is_pod_kind(const char *kind)
 	return !strcmp(kind, "veth") || !strcmp(kind, "netkit");
 }
 
+bool inventory_is_guest_kind(const char *kind)
+{
+	return !strcmp(kind, "macvlan") || !strcmp(kind, "macvtap") || !strcmp(kind, "ipvlan") ||
+	       !strcmp(kind, "ipvtap");
+}
+
 void inventory_free(struct inventory *inv)
 {
 	free(inv->links);

@@ -138,4 +138,10 @@ uint32_t inventory_holder(const struct inventory *inv, __be32 addr);
 /** inventory_is_pod_kind() - whether a link of this kind can be a pod's host side */
 bool inventory_is_pod_kind(const char *kind);
 
+/**
+ * inventory_is_guest_kind() - whether a link of this kind can be a pod's only interface, on one of
+ * ours, with no host side to attach to
+ */
+bool inventory_is_guest_kind(const char *kind);
+
 #endif

@@ -282,13 +282,6 @@ static int add_missing(const struct inventory *inv, const struct config *cfg,
 	return 0;
 }
 
-/* Kinds that lead into a namespace, but not by a pair: reported, never attached. */
-static bool is_other_pod_kind(const char *kind)
-{
-	return !strcmp(kind, "macvlan") || !strcmp(kind, "macvtap") || !strcmp(kind, "ipvlan") ||
-	       !strcmp(kind, "ipvtap");
-}
-
 int reconcile_desired(const struct inventory *inv, const struct config *cfg,
 		      const struct mode_kernel *kernel, struct reconcile_set *out)
 {
@@ -316,7 +309,7 @@ int reconcile_desired(const struct inventory *inv, const struct config *cfg,
 			a = inventory_addrs(inv, INVENTORY_SELF, l->l.ifindex, &n);
 			copy_addrs(it, a, n);
 		} else if (l->l.has_netnsid && l->l.link &&
-			   (inventory_is_pod_kind(l->l.kind) || is_other_pod_kind(l->l.kind))) {
+			   (inventory_is_pod_kind(l->l.kind) || inventory_is_guest_kind(l->l.kind))) {
 			err = add_pod(inv, cfg, kernel, &nics, l, out);
 		}
 	}

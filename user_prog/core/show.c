@@ -56,7 +56,10 @@ static int cmp_pod(const void *a, const void *b)
 {
 	int c = strcmp(jsonx_str(at(a), "ifname"), jsonx_str(at(b), "ifname"));
 
-	return c ? c : cmp_u64(jsonx_u64(at(a), "ifindex"), jsonx_u64(at(b), "ifindex"));
+	if (!c)
+		c = cmp_u64(jsonx_u64(at(a), "ifindex"), jsonx_u64(at(b), "ifindex"));
+	/* Pods without a host side have no ifindex, and many an eth0. */
+	return c ? c : strcmp(jsonx_str(at(a), "netns"), jsonx_str(at(b), "netns"));
 }
 
 static int cmp_peer(const void *a, const void *b)

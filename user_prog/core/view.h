@@ -72,11 +72,11 @@ struct view_status {
 };
 
 struct view_pod {
-	char ifname[16]; /* host side */
-	uint32_t ifindex;
-	char netns[VIEW_NAME]; /* name or "nsid N" */
+	char ifname[16];       /* host side; the pod's own where there is none (macvlan) */
+	uint32_t ifindex;      /* host side, 0 none */
+	char netns[VIEW_NAME]; /* name, "nsid N" or "pid N" */
 	char addrs[VIEW_NAME]; /* "10.244.1.11", comma separated */
-	char kind[16];	       /* veth, netkit */
+	char kind[16];	       /* veth, netkit; macvlan, ipvlan, ... of the pod's own */
 	bool attached;
 	const char *mode;   /* when attached: rpeer, netkit, veth */
 	char reason[384];   /* when not attached, or why not in a better mode */

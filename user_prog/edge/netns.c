@@ -55,8 +55,7 @@ static int on_nsid(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-/* Id of the namespace @fd in the namespace of the socket; NL_NSID_NONE: it has none. */
-static int fd_to_nsid(struct rtnl_req *req, int fd, int32_t *nsid)
+int netns_id(struct rtnl_req *req, int fd, int32_t *nsid)
 {
 	struct rtgenmsg *g;
 
@@ -67,12 +66,9 @@ static int fd_to_nsid(struct rtnl_req *req, int fd, int32_t *nsid)
 	return rtnl_req_run(req, on_nsid, nsid);
 }
 
-/*
- * Call @fn for each namespace that has an id. @fn owns nothing; non-zero ends the walk
- * and is returned.
- */
-static int walk_dir(struct rtnl_req *req, const char *dir, const char *below,
-		    int (*fn)(int32_t nsid, const char *name, int fd, void *arg), void *arg)
+/* Call @fn for each file; it owns nothing, and non-zero ends the walk and is returned. */
+static int walk_dir(const char *dir, const char *below,
+		    int (*fn)(const char *name, int fd, void *arg), void *arg)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -82,22 +78,52 @@ static int walk_dir(struct rtnl_req *req, const char *dir, const char *below,
 		return 0;
 	while (!ret && (e = readdir(d))) {
 		char path[NAME_MAX + 16];
-		int32_t nsid;
 		int fd;
 
 		if (e->d_name[0] == '.')
 			continue;
 		(void)snprintf(path, sizeof(path), "%s%s", e->d_name, below);
+		/* A process that is gone by now, or that we may not look at. */
 		fd = openat(dirfd(d), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		if (fd < 0)
 			continue;
-		/* A name whose mount is yet to come is a plain file: -EINVAL. */
-		if (!fd_to_nsid(req, fd, &nsid) && nsid != NL_NSID_NONE)
-			ret = fn(nsid, e->d_name, fd, arg);
+		ret = fn(e->d_name, fd, arg);
 		close(fd);
 	}
 	closedir(d);
 	return ret;
+}
+
+static int walk_names(int (*fn)(const char *name, int fd, void *arg), void *arg)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < XM_ARRAY_SIZE(dirs); i++)
+		ret = walk_dir(dirs[i], "", fn, arg);
+	return ret;
+}
+
+static int walk_processes(int (*fn)(const char *name, int fd, void *arg), void *arg)
+{
+	return walk_dir("/proc", "/ns/net", fn, arg);
+}
+
+/* A walk that leaves out what has no id. */
+struct with_id {
+	struct rtnl_req req;
+	int (*fn)(int32_t nsid, const char *name, int fd, void *arg);
+	void *arg;
+};
+
+static int with_id(const char *name, int fd, void *arg)
+{
+	struct with_id *w = arg;
+	int32_t nsid;
+
+	/* A name whose mount is yet to come is a plain file: -EINVAL. */
+	if (netns_id(&w->req, fd, &nsid) || nsid == NL_NSID_NONE)
+		return 0;
+	return w->fn(nsid, name, fd, w->arg);
 }
 
 static int add_name(int32_t nsid, const char *name, int fd, void *arg)
@@ -125,17 +151,15 @@ static int add_name(int32_t nsid, const char *name, int fd, void *arg)
 
 int netns_names_refresh(struct netns_names *t)
 {
-	struct rtnl_req req;
-	size_t i;
+	struct with_id w = { .fn = add_name, .arg = t };
 	int err;
 
 	t->n = 0;
-	err = rtnl_req_open(&req);
+	err = rtnl_req_open(&w.req);
 	if (err)
 		return err;
-	for (i = 0; !err && i < XM_ARRAY_SIZE(dirs); i++)
-		err = walk_dir(&req, dirs[i], "", add_name, t);
-	rtnl_req_close(&req);
+	err = walk_names(with_id, &w);
+	rtnl_req_close(&w.req);
 	return err ? err : (int)t->n;
 }
 
@@ -176,72 +200,133 @@ static int match(int32_t nsid, const char *name, int fd, void *arg)
 
 int netns_open(int32_t nsid)
 {
-	struct wanted w = { .nsid = nsid, .fd = -1 };
-	struct rtnl_req req;
-	size_t i;
+	struct wanted wanted = { .nsid = nsid, .fd = -1 };
+	struct with_id w = { .fn = match, .arg = &wanted };
 	int ret;
 
-	ret = rtnl_req_open(&req);
+	ret = rtnl_req_open(&w.req);
 	if (ret)
 		return ret;
-	for (i = 0; !ret && i < XM_ARRAY_SIZE(dirs); i++)
-		ret = walk_dir(&req, dirs[i], "", match, &w);
+	ret = walk_names(with_id, &w);
 	if (!ret)
-		ret = walk_dir(&req, "/proc", "/ns/net", match, &w);
-	rtnl_req_close(&req);
+		ret = walk_processes(with_id, &w);
+	rtnl_req_close(&w.req);
 	if (ret < 0)
 		return ret;
-	return w.fd >= 0 ? w.fd : -ENOENT;
+	return wanted.fd >= 0 ? wanted.fd : -ENOENT;
+}
+
+/* Many processes share few namespaces, which their inodes tell apart without asking the kernel. */
+struct walk {
+	struct stat self;
+	ino_t *seen;
+	size_t n, cap;
+	bool processes;
+	int (*fn)(const char *name, int fd, bool own, void *arg);
+	void *arg;
+};
+
+/* 1: it was new and is remembered; 0: seen before; or -ENOMEM */
+static int remember(struct walk *w, ino_t ino)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		if (w->seen[i] == ino)
+			return 0;
+	}
+	if (w->n == w->cap) {
+		size_t cap = w->cap ? w->cap * 2 : 64;
+		ino_t *v = realloc(w->seen, cap * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		w->seen = v;
+		w->cap = cap;
+	}
+	w->seen[w->n++] = ino;
+	return 1;
+}
+
+static int once(const char *name, int fd, void *arg)
+{
+	struct walk *w = arg;
+	char pid[32];
+	struct stat st;
+	int ret;
+
+	/* Namespaces share one file system; a plain file is a name without its mount. */
+	if (fstat(fd, &st) || st.st_dev != w->self.st_dev)
+		return 0;
+	if (st.st_ino == w->self.st_ino)
+		return w->processes ? 0 : w->fn(name, fd, true, w->arg);
+	ret = remember(w, st.st_ino);
+	if (ret <= 0)
+		return ret;
+	if (w->processes) {
+		(void)snprintf(pid, sizeof(pid), "pid %.20s", name);
+		name = pid;
+	}
+	return w->fn(name, fd, false, w->arg);
+}
+
+int netns_walk(int (*fn)(const char *name, int fd, bool own, void *arg), void *arg)
+{
+	struct walk w = { .fn = fn, .arg = arg };
+	int ret;
+
+	if (stat(SELF_NS, &w.self))
+		return -errno;
+	ret = walk_names(once, &w);
+	w.processes = true;
+	if (!ret)
+		ret = walk_processes(once, &w);
+	free(w.seen);
+	return ret;
 }
 
 struct each {
-	struct netns_names seen; /* by id; names do not matter */
-	int32_t self;		 /* id that our namespace has in itself */
+	struct rtnl_req req;
 	void (*fn)(int32_t nsid, int fd, void *arg);
 	void *arg;
 };
 
-static int once(int32_t nsid, const char *name, int fd, void *arg)
+static int each(const char *name, int fd, bool own, void *arg)
 {
 	struct each *e = arg;
-	int err;
+	int32_t nsid;
 
-	if (nsid == e->self || netns_name(&e->seen, nsid))
-		return 0;
-	err = add_name(nsid, name, fd, &e->seen);
-	if (!err)
+	(void)name;
+	if (!own && !netns_id(&e->req, fd, &nsid) && nsid != NL_NSID_NONE)
 		e->fn(nsid, fd, e->arg);
-	return err;
+	return 0;
 }
 
 int netns_each(void (*fn)(int32_t nsid, int fd, void *arg), void *arg)
 {
 	struct each e = { .fn = fn, .arg = arg };
-	struct rtnl_req req;
-	size_t i;
 	int ret;
 
-	ret = netns_self_id(&e.self);
-	if (!ret)
-		ret = rtnl_req_open(&req);
+	ret = rtnl_req_open(&e.req);
 	if (ret)
 		return ret;
-	for (i = 0; !ret && i < XM_ARRAY_SIZE(dirs); i++)
-		ret = walk_dir(&req, dirs[i], "", once, &e);
-	if (!ret)
-		ret = walk_dir(&req, "/proc", "/ns/net", once, &e);
-	rtnl_req_close(&req);
-	free(e.seen.v);
+	ret = netns_walk(each, &e);
+	rtnl_req_close(&e.req);
 	return ret;
+}
+
+int netns_open_self(void)
+{
+	int fd = open(SELF_NS, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
 }
 
 int netns_run(int fd, int (*fn)(void *arg), void *arg)
 {
-	int home = open(SELF_NS, O_RDONLY | O_CLOEXEC);
+	int home = netns_open_self();
 	int ret;
 
 	if (home < 0)
-		return -errno;
+		return home;
 	if (setns(fd, CLONE_NEWNET)) {
 		ret = -errno;
 		close(home);
@@ -256,16 +341,16 @@ int netns_run(int fd, int (*fn)(void *arg), void *arg)
 
 int netns_self_id(int32_t *nsid)
 {
-	int fd = open(SELF_NS, O_RDONLY | O_CLOEXEC);
+	int fd = netns_open_self();
 	struct rtnl_req req;
 	int err;
 
 	*nsid = NL_NSID_NONE;
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = rtnl_req_open(&req);
 	if (!err) {
-		err = fd_to_nsid(&req, fd, nsid);
+		err = netns_id(&req, fd, nsid);
 		rtnl_req_close(&req);
 	}
 	close(fd);

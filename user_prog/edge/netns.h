@@ -8,10 +8,12 @@
 #ifndef XM_NETNS_H
 #define XM_NETNS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct netns_names;
+struct rtnl_req;
 
 /** netns_names_new() - empty table; NULL when out of memory */
 struct netns_names *netns_names_new(void);
@@ -49,10 +51,23 @@ const char *netns_name(const struct netns_names *t, int32_t nsid);
 int netns_open(int32_t nsid);
 
 /**
+ * netns_walk() - look at every network namespace that can be found
+ * @fn: called once for each, with a descriptor that it does not own; non-zero ends the walk.
+ *      @name: of its file, or "pid N", one of its processes.
+ *      @own: this is the current namespace, which comes once for each name that it has
+ *
+ * Those with a name first, then those of processes. What goes away meanwhile, or may not
+ * be looked at, is left out.
+ *
+ * Return: what @fn ended it with, 0, or -errno.
+ */
+int netns_walk(int (*fn)(const char *name, int fd, bool own, void *arg), void *arg);
+
+/**
  * netns_each() - look at every other namespace that has an id in the current one
  * @fn: called once for each, with a descriptor that it does not own
  *
- * Those with a name first, then those of processes. Return: 0 or -errno.
+ * In the order of netns_walk(). Return: 0 or -errno.
  */
 int netns_each(void (*fn)(int32_t nsid, int fd, void *arg), void *arg);
 
@@ -66,6 +81,18 @@ int netns_each(void (*fn)(int32_t nsid, int fd, void *arg), void *arg);
  * Return: what @fn returned, or -errno when the namespace could not be entered.
  */
 int netns_run(int fd, int (*fn)(void *arg), void *arg);
+
+/**
+ * netns_id() - id of a namespace
+ * @req: asks in the namespace that it was opened in
+ * @fd: the namespace
+ * @nsid: id, NL_NSID_NONE when it has none there
+ * Return: 0 or -errno; -EINVAL when @fd is no network namespace.
+ */
+int netns_id(struct rtnl_req *req, int fd, int32_t *nsid);
+
+/** netns_open_self() - handle of the current namespace that the caller closes, or -errno */
+int netns_open_self(void);
 
 /**
  * netns_self_id() - id that the current namespace has in itself

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "netns_guest.h"
 #include "requests.h"
 #include "version.h"
 #include "view.h"
@@ -163,16 +164,70 @@ static bool link_leads_to(const struct daemon *d, int32_t nsid)
 	return false;
 }
 
-/* Namespaces that the node knows and no pair leads into. */
-static void list_unpaired(const struct daemon *d, struct view_pod *v, unsigned int *n)
+static bool is_paired(int32_t nsid, void *arg)
+{
+	return link_leads_to(arg, nsid);
+}
+
+/* Pods without a host side: shown with the pod's own interface. */
+static void list_guests(const struct daemon *d, const struct netns_guests *g, struct view_pod *v,
+			unsigned int *n)
+{
+	unsigned int own = 0;
+
+	for (size_t i = 0; i < g->n; i++)
+		own += g->v[i].own;
+	for (size_t i = 0; i < g->n; i++) {
+		const struct netns_guest *guest = &g->v[i];
+		const struct inv_link *parent = inventory_link(&d->inv, guest->parent);
+		struct view_pod *p = &v[*n];
+		char on[NL_NAME];
+
+		/* A single name is the node's; which of several is a pod's cannot be told. */
+		if (guest->own && own == 1)
+			continue;
+		(*n)++;
+		snprintf(p->netns, sizeof(p->netns), "%.63s", guest->netns);
+		if (guest->own) {
+			snprintf(
+				p->reason, sizeof(p->reason),
+				"the node's own namespace (host network): nothing to attach to; a pod in it stays on the overlay");
+			continue;
+		}
+		snprintf(p->ifname, sizeof(p->ifname), "%.15s", guest->ifname);
+		snprintf(p->kind, sizeof(p->kind), "%.15s", guest->kind);
+		for (unsigned int k = 0; k < guest->n_addrs; k++)
+			join_addr(p->addrs, sizeof(p->addrs), guest->addrs[k]);
+		snprintf(on, sizeof(on), "%u", guest->parent);
+		snprintf(
+			p->reason, sizeof(p->reason),
+			"%s on %s: no veth or netkit pair leads into the pod; it stays on the overlay",
+			guest->kind, parent ? parent->l.name : on);
+	}
+}
+
+static bool is_listed(const struct netns_guests *g, int32_t nsid)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (!g->v[i].own && g->v[i].nsid == nsid)
+			return true;
+	return false;
+}
+
+/* Namespaces that the node knows and no pair leads into, for whatever reason. */
+static void list_unpaired(const struct daemon *d, const struct netns_guests *g, struct view_pod *v,
+			  unsigned int *n)
 {
 	const char *name;
-	int32_t nsid;
+	int32_t nsid, self;
 
+	/* Our own may have an id, too. */
+	if (netns_self_id(&self))
+		self = NL_NSID_NONE;
 	for (size_t i = 0; (name = netns_names_at(d->names, i, &nsid)); i++) {
 		struct view_pod *p = &v[*n];
 
-		if (link_leads_to(d, nsid))
+		if (nsid == self || link_leads_to(d, nsid) || is_listed(g, nsid))
 			continue;
 		(*n)++;
 		snprintf(p->netns, sizeof(p->netns), "%.63s", name);
@@ -184,14 +239,19 @@ static void list_unpaired(const struct daemon *d, struct view_pod *v, unsigned i
 
 int requests_pods(struct daemon *d, struct json_object **result)
 {
+	struct netns_guests guests;
 	struct view_pod *v;
 	unsigned int n = 0;
 	int names;
 
 	names = netns_names_refresh(d->names);
-	v = calloc(d->want.n + (size_t)(names > 0 ? names : 0) + 1, sizeof(*v));
-	if (!v)
+	/* After an error: those that were found. */
+	(void)netns_guests_read(&guests, is_paired, d);
+	v = calloc(d->want.n + guests.n + (size_t)(names > 0 ? names : 0) + 1, sizeof(*v));
+	if (!v) {
+		netns_guests_free(&guests);
 		return -ENOMEM;
+	}
 	for (size_t i = 0; i < d->want.n; i++) {
 		const struct reconcile_item *it = &d->want.v[i];
 		const struct attachment *a = attach_find(d, it->key.ifindex);
@@ -225,8 +285,10 @@ int requests_pods(struct daemon *d, struct json_object **result)
 			snprintf(p->reason, sizeof(p->reason), "attaching failed, see the log%s%s",
 				 why ? ": " : "", why ? why : "");
 	}
+	list_guests(d, &guests, v, &n);
 	if (names > 0)
-		list_unpaired(d, v, &n);
+		list_unpaired(d, &guests, v, &n);
+	netns_guests_free(&guests);
 	*result = view_pods_json(v, n);
 	free(v);
 	return *result ? 0 : -ENOMEM;
