@@ -23,7 +23,8 @@ declare -A pkgs=(
 		libelf-dev zlib1g-dev libyaml-dev libmnl-dev libjson-c-dev nettle-dev"
 	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
-	[test]="bats libcmocka-dev gojq nftables python3 python3-scapy clang-19|clang-18|clang-17|clang-16"
+	[test]="bats libcmocka-dev gojq nftables wireshark-common python3 python3-scapy
+		clang-19|clang-18|clang-17|clang-16"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc

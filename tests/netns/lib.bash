@@ -435,14 +435,20 @@ fast_permille()
 # capture FILE WHO INTERFACE FILTER [tcpdump options]: into FILE (pcap) until capture_end FILE.
 # INTERFACE "nic" is what a node has on the underlay; of several there is a file each until then.
 # For one direction use "src host", since tcpdump's -Q drops packets that capture_end waits for.
-declare -gA CAPTURES=() CAPTURE_FILES=()
+declare -gA CAPTURES=() CAPTURE_FILES=() CAPTURE_POD=()
 capture()
 {
 	local file=$1 who=$2 iface=$3 filter=$4 nic
 
 	shift 4
 	CAPTURE_FILES[$file]=$file
-	if [ "$iface" != nic ]; then
+	if leaves_unseen "$who" "$iface" "$filter"; then
+		capture_before_tc "$who" || return 1
+		CAPTURE_FILES[$file]="$file.in $file.out"
+		CAPTURE_POD[$file]=$who
+		capture_one "$file.in" "$who" eth0 "($filter) and not src host $(ip_of "$who")" "$@" &&
+			capture_one "$file.out" "$who" xmdup "($filter) and src host $(ip_of "$who")" "$@"
+	elif [ "$iface" != nic ]; then
 		capture_one "$file" "$who" "$iface" "$filter" "$@"
 	elif [ "$NICS" = "$NIC" ]; then
 		capture_one "$file" "$who" "$NIC" "$filter" "$@"
@@ -453,6 +459,38 @@ capture()
 			capture_one "$file.$nic" "$who" "$nic" "$filter" "$@" || return 1
 		done
 	fi
+}
+
+# leaves_unseen WHO INTERFACE FILTER: in mode rpeer a pod's packets are gone when packet sockets would
+# see them. Whether the filter wants any: tcpdump refuses one that nothing can pass.
+leaves_unseen()
+{
+	[ "$2" = eth0 ] && [[ $1 == n*p* ]] && [ "$(mode_of "$(pod_kind "$1")")" = rpeer ] &&
+		inside "$1" tcpdump -i eth0 -d "($3) and src host $(ip_of "$1")" >/dev/null 2>&1
+}
+
+# nftables' hook is before TC's: a copy of each packet goes to an interface that offloads nothing,
+# for tcpdump.
+capture_before_tc()
+{
+	capture_before_tc_end "$1" 2>/dev/null || : # of a test that failed
+	inside "$1" ip link add xmdup type dummy &&
+		inside "$1" ip link set xmdup arp off addrgenmode none up &&
+		offloads "$1" xmdup tx off tso off gso off &&
+		inside "$1" nft -f - <<-'END'
+			table netdev xmdup {
+				chain out {
+					type filter hook egress device eth0 priority 0
+					dup to xmdup
+				}
+			}
+		END
+}
+
+capture_before_tc_end()
+{
+	inside "$1" nft delete table netdev xmdup
+	inside "$1" ip link del xmdup
 }
 
 # -Z: tcpdump would become another user, who may not write there.
@@ -491,6 +529,7 @@ capture_stop()
 	for part in ${CAPTURE_FILES[$1]}; do
 		stop "${CAPTURES[$part]}" INT
 	done
+	[ -z "${CAPTURE_POD[$1]:-}" ] || capture_before_tc_end "${CAPTURE_POD[$1]}"
 	# shellcheck disable=SC2086 # names without spaces
 	[ "${CAPTURE_FILES[$1]}" = "$1" ] || mergecap -F pcap -w "$1" ${CAPTURE_FILES[$1]}
 }
