@@ -23,7 +23,7 @@ struct sk_buff {
 #pragma clang attribute pop
 
 /* include/linux/skbuff.h; not UAPI, unchanged since 2.6 */
-#define CHECKSUM_NONE     0
+#define CHECKSUM_NONE	  0
 #define CHECKSUM_COMPLETE 2
 #define CHECKSUM_PARTIAL  3
 

@@ -309,7 +309,8 @@ int reconcile_desired(const struct inventory *inv, const struct config *cfg,
 			a = inventory_addrs(inv, INVENTORY_SELF, l->l.ifindex, &n);
 			copy_addrs(it, a, n);
 		} else if (l->l.has_netnsid && l->l.link &&
-			   (inventory_is_pod_kind(l->l.kind) || inventory_is_guest_kind(l->l.kind))) {
+			   (inventory_is_pod_kind(l->l.kind) ||
+			    inventory_is_guest_kind(l->l.kind))) {
 			err = add_pod(inv, cfg, kernel, &nics, l, out);
 		}
 	}
