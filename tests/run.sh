@@ -268,7 +268,7 @@ suite_netns() {
 	run_bats tests/netns/*.bats
 }
 
-# vm_row FILE KERNEL WHAT OVERLAY PODS MODE: in the background; FILE.done tells the end
+# vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: in the background; FILE.done tells the end
 vm_row() {
 	local file=$1 kernel=$2 what=$3 rc=0 stock=()
 
@@ -276,7 +276,7 @@ vm_row() {
 	timeout -k 10 "$(left)" scripts/vm.sh run --kernel "${kernel%-stock}" "${stock[@]}" \
 		--cpus 1 --timeout "$(left)" --strict \
 		--env CI="${CI:-}" --env BUILD="$BUILD" --env XM_OVERLAY="${4#-}" \
-		--env XM_POD="${5#-}" --env XM_MODE="${6#-}" \
+		--env XM_UNDERLAY="${5#-}" --env XM_POD="${6#-}" --env XM_MODE="${7#-}" \
 		-- tests/vm/guest.sh "$what" >"$file.tap" 2>"$file.err" </dev/null &
 	echo $! >"$file.pid"
 	wait $! || rc=$?
@@ -285,15 +285,15 @@ vm_row() {
 }
 
 suite_vm() {
-	local set kernel what overlay pods mode name names=() rows=() kernels=() i next=0
+	local set kernel what overlay underlay pods mode name names=() rows=() kernels=() i next=0
 
 	need_root vm || return
-	while read -r set kernel what overlay pods mode; do
+	while read -r set kernel what overlay underlay pods mode; do
 		[[ $set != '#'* && " ${XM_VM_SET:-ci} " == *" $set "* ]] || continue
-		name="$kernel $what $overlay $pods $mode"
-		[[ $name =~ ${XM_VM_ONLY:-} ]] || continue
-		names+=("${name%% -*}")
-		rows+=("$kernel $what $overlay $pods $mode")
+		name="$kernel $what $overlay $underlay $pods $mode"
+		[[ ${name// -/} =~ ${XM_VM_ONLY:-} ]] || continue
+		names+=("${name// -/}")
+		rows+=("$name")
 		[[ " ${kernels[*]} " == *" $kernel "* ]] || kernels+=("$kernel")
 	done <tests/vm/matrix
 	for kernel in "${kernels[@]}"; do

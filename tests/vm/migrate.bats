@@ -33,7 +33,5 @@ boots() {
 
 	boots rpeer "$patched" --kernel 6.12
 	boots veth "$stock" --kernel 6.12 --stock
-	boots rpeer "$patched" --kernel 6.1
-	boots veth "$stock" --kernel 6.1 --stock
 	boots rpeer "$patched" --kernel 6.12
 }
