@@ -80,39 +80,33 @@ static __always_inline __u16 *csum_ptr(struct __sk_buff *skb, void *l4, __u32 id
 
 /**
  * l4_csum_update() - after addresses and ports changed by precomputed differences
- * @check: from csum_ptr()
+ * @check: the field in the packet
  * @kind: from csum_kind(), not CSUM_ELSEWHERE
  *
  * A sum of the pseudo-header follows the addresses and not the ports. A UDP checksum of 0
  * stays 0.
  *
- * Invalidates packet pointers. Return: 0, or a negative error with the packet half changed.
+ * skb->csum covers the packet from its IP header on. There the addresses are made up for by the
+ * IP header's checksum; the ports, and what this adds to the field, are not.
  */
-static __always_inline long l4_csum_update(struct __sk_buff *skb, __u16 *check, enum csum_kind kind,
+static __always_inline void l4_csum_update(struct __sk_buff *skb, __u16 *check, enum csum_kind kind,
 					   __u32 idx, __u16 addr_diff, __u16 port_diff)
 {
-	const __u32 off = sizeof(struct ethhdr) + sizeof(struct iphdr) + csum_field(idx);
-	__u64 flags = idx == XM_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-	long err;
+	__u16 sum = *check;
 
 	if (kind == CSUM_PSEUDO) {
-		*check = xm_csum_add(*check, addr_diff);
-		return 0;
+		*check = xm_csum_add(sum, addr_diff);
+		return;
 	}
-	if (kind == CSUM_WHOLE) {
-		__u16 sum = *check;
-
-		if (idx == XM_UDP && !sum)
-			return 0;
-		sum = csum_apply(sum, xm_csum_add(addr_diff, port_diff));
-		*check = idx == XM_UDP && !sum ? 0xffff : sum;
-		return 0;
+	if (idx == XM_UDP && !sum) {
+		if (kind == CSUM_COUNTED)
+			bpf_csum_update(skb, port_diff);
+		return;
 	}
-	/* The helper keeps skb->csum in step. */
-	err = bpf_l4_csum_replace(skb, off, 0, addr_diff, BPF_F_PSEUDO_HDR | flags);
-	if (err)
-		return err;
-	return bpf_l4_csum_replace(skb, off, 0, port_diff, flags);
+	sum = csum_apply(sum, xm_csum_add(addr_diff, port_diff));
+	*check = idx == XM_UDP && !sum ? 0xffff : sum;
+	if (kind == CSUM_COUNTED)
+		bpf_csum_update(skb, (__u16)~addr_diff);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef XM_PARSE_H
 #define XM_PARSE_H
 
+#include "csum.h"
 #include "xm_bpf.h"
 
 /**
@@ -129,6 +130,69 @@ static __always_inline enum xm_reason parse_frame(struct __sk_buff *skb, struct 
 	}
 	parsed_key(&p->key, p->ip, p->l4);
 	return XM_R_NONE;
+}
+
+/* Where a fast frame's parts are. The first two are not aligned, which the kernel allows where the
+ * CPU does (CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS: x86-64, arm64). */
+#define FAST_ADDRS (sizeof(struct ethhdr) + offsetof(struct iphdr, saddr))
+#define FAST_PORTS (sizeof(struct ethhdr) + sizeof(struct iphdr))
+
+/**
+ * fast_frame() - may the fast path take this frame, for all that its headers say?
+ * @data: the frame
+ * @end: of its linear part
+ *
+ * Yes only if parse_frame() would take it and find no TCP flags, but without asking why not:
+ * with one way out and words compared whole, it takes a fifth of the instructions.
+ *
+ * Return: enum xm_proto_idx, or XM_PROTOS: ask parse_frame().
+ */
+static __always_inline __u32 fast_frame(struct __sk_buff *skb, void *data, void *end)
+{
+	const __u32 *type = data + 12, *frag = data + 20; /* type to TOS; fragment to protocol */
+	__u32 len;
+
+	if (data + FAST_PORTS + sizeof(struct udphdr) > end ||
+	    skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return XM_PROTOS;
+	if ((*type & bpf_htonl(0xffffff00)) != bpf_htonl(ETH_P_IP << 16 | 0x4500) ||
+	    *frag & bpf_htonl((IP_MF | IP_OFFSET) << 16))
+		return XM_PROTOS;
+	len = bpf_ntohs(*(__u16 *)(data + 16));
+	/* Multicast, and all above it */
+	if (len > skb->len - sizeof(struct ethhdr) || *(__u8 *)(data + FAST_ADDRS + 4) >= 224)
+		return XM_PROTOS;
+	if (*(__u8 *)(data + 23) == IPPROTO_TCP) {
+		const __u8 *tcp = data + FAST_PORTS;
+
+		if (data + FAST_PORTS + sizeof(struct tcphdr) > end ||
+		    len < sizeof(struct iphdr) + sizeof(struct tcphdr) || tcp[12] < 5 << 4 ||
+		    tcp[TCP_FLAGS_OFF] & (TCP_SYN | TCP_FIN | TCP_RST))
+			return XM_PROTOS;
+		return XM_TCP;
+	}
+	if (*(__u8 *)(data + 23) == IPPROTO_UDP &&
+	    len >= sizeof(struct iphdr) + sizeof(struct udphdr))
+		return XM_UDP;
+	return XM_PROTOS;
+}
+
+/**
+ * fast_rewrite() - give a fast frame other addresses and ports
+ * @eth: 12 bytes of Ethernet addresses
+ * @addrs: source and destination address
+ * @ports: source and destination port
+ */
+static __always_inline void fast_rewrite(void *data, const void *eth, const void *addrs,
+					 const void *ports, __u16 addr_csum)
+{
+	__u16 *check = data + sizeof(struct ethhdr) + offsetof(struct iphdr, check);
+
+	*(__u64 *)data = *(__u64 *)eth;
+	*(__u32 *)(data + 8) = *(__u32 *)(eth + 8);
+	*(__u64 *)(data + FAST_ADDRS) = *(__u64 *)addrs;
+	*(__u32 *)(data + FAST_PORTS) = *(__u32 *)ports;
+	*check = csum_apply(*check, addr_csum);
 }
 
 /**

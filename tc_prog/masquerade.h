@@ -18,10 +18,12 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
  * @pod: host-side interface of the pod that sends
  * @ifindex: where to send it
  *
- * Return: XM_R_MASQUERADED with the packet rewritten, XM_R_HELPER_FAILED with the packet
- * half rewritten, anything else with the packet untouched.
+ * The whole of it: masquerade_fast() has taken most packets already, and this one is out of its
+ * way.
+ *
+ * Return: XM_R_MASQUERADED with the packet rewritten, anything else with the packet untouched.
  */
-static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+static __noinline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
 {
 	enum csum_kind kind;
 	struct xm_flow *f;
@@ -81,10 +83,69 @@ static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 po
 	ports[0] = f->sport;
 	ports[1] = f->dport;
 	*ifindex = f->nic_ifindex;
-	if (l4_csum_update(skb, check, kind, pkt.idx, f->addr_csum, f->port_csum))
-		return XM_R_HELPER_FAILED;
+	l4_csum_update(skb, check, kind, pkt.idx, f->addr_csum, f->port_csum);
 	skb->mark = cfg.mark;
 	return XM_R_MASQUERADED;
+}
+
+/* Whether nothing is to be decided, learned or noted for a packet of this flow. */
+static __always_inline int flow_is_fast(const struct xm_flow *f, __u32 pod, __u32 idx)
+{
+	const __u16 *state = (const __u16 *)&f->stage; /* and @ended */
+	const __u8 ready[2] = { XM_STAGE_READY, 0 };
+	__u64 now = bpf_jiffies64();
+	struct xm_peer *p;
+
+	if (*state != *(const __u16 *)ready || f->pod_ifindex != pod ||
+	    !xm_before(now, f->out_until) || !xm_before(now, f->in_until) ||
+	    !xm_before(now, f->renew_at))
+		return 0;
+	p = peer_slot(f->peer_idx);
+	return p && p->gen == f->peer_gen && now < p->up_until[idx];
+}
+
+static __always_inline int masquerade_frame(struct __sk_buff *skb, void *data, __u32 idx, __u32 pod,
+					    __u32 *ifindex)
+{
+	struct xm_flow_key key = {
+		.proto = idx == XM_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+	};
+	enum csum_kind kind;
+	struct xm_flow *f;
+
+	*(__u64 *)&key.saddr = *(__u64 *)(data + FAST_ADDRS);
+	*(__u32 *)&key.sport = *(__u32 *)(data + FAST_PORTS);
+	f = flow_find(&key);
+	if (!f || !flow_is_fast(f, pod, idx) || *(__u8 *)(data + 22) < XM_TTL_MIN_FAST)
+		return 0;
+	kind = csum_kind(skb, FAST_PORTS, csum_field(idx));
+	if (kind == CSUM_ELSEWHERE)
+		return 0;
+	fast_rewrite(data, f->eth, &f->node, &f->sport, f->addr_csum);
+	l4_csum_update(skb, data + FAST_PORTS + csum_field(idx), kind, idx, f->addr_csum,
+		       f->port_csum);
+	*ifindex = f->nic_ifindex;
+	skb->mark = cfg.mark;
+	return 1;
+}
+
+/**
+ * masquerade_fast() - masquerade() for packets of a flow that is well
+ *
+ * Never does what masquerade() would not do. Return: whether it did, else the packet is untouched.
+ */
+static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	switch (fast_frame(skb, data, end)) {
+	case XM_TCP:
+		return masquerade_frame(skb, data, XM_TCP, pod, ifindex);
+	case XM_UDP:
+		return masquerade_frame(skb, data, XM_UDP, pod, ifindex);
+	default:
+		return 0;
+	}
 }
 
 #endif

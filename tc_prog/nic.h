@@ -109,8 +109,8 @@ static __noinline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm
  * nic_restore() - the fast path: a masqueraded packet whose label is known
  * @ifindex: of the pod's host side, with XM_R_RESTORED
  *
- * Return: XM_R_RESTORED or XM_R_HELPER_FAILED; anything else leaves the packet untouched
- * and is what nic_ingress_rest() wants to know.
+ * Return: XM_R_RESTORED; anything else leaves the packet untouched and is what
+ * nic_ingress_rest() wants to know.
  */
 static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *ifindex)
 {
@@ -133,17 +133,11 @@ static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *
 }
 
 /* Restore what is ours, learn from what is the overlay's. @ifindex: see nic_restore() */
-static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
+static __noinline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
 {
-	enum xm_reason r;
+	enum xm_reason r = nic_restore(skb, ifindex);
 
-	/* Some drivers leave the headers in a page fragment. */
-	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
-		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
-	r = nic_restore(skb, ifindex);
-	if (r == XM_R_RESTORED || r == XM_R_HELPER_FAILED)
-		return r;
-	return nic_ingress_rest(skb, r);
+	return r == XM_R_RESTORED ? r : nic_ingress_rest(skb, r);
 }
 
 #endif

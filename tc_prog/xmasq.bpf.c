@@ -38,14 +38,9 @@ static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod
 	__u32 len = skb->len;
 	enum xm_reason r;
 
-	r = masquerade(skb, pod, ifindex);
+	r = masquerade_fast(skb, pod, ifindex) ? XM_R_MASQUERADED : masquerade(skb, pod, ifindex);
 	count_bytes(r, len);
 	return r;
-}
-
-static __always_inline int not_redirected(enum xm_reason r)
-{
-	return r == XM_R_HELPER_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 SEC("tc")
@@ -58,7 +53,7 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	if (skb->mark == cfg.mark)
 		skb->mark = 0;
 	r = pod_sends(skb, skb->ifindex, &ifindex);
-	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : not_redirected(r);
+	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : TC_ACT_UNSPEC;
 }
 
 /*
@@ -73,7 +68,7 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 
 	r = pod_sends(skb, instance_pod(), &ifindex);
 	if (r != XM_R_MASQUERADED)
-		return not_redirected(r);
+		return TC_ACT_UNSPEC;
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
 	 * chose is not for the node's queues. */
 	skb->priority = 0;
@@ -114,6 +109,13 @@ int xmasq_nic_ingress(struct __sk_buff *skb)
 	__u32 ifindex = 0, len = skb->len;
 	enum xm_reason r;
 
+	/* Some drivers leave the headers in a page fragment. */
+	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
+		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
+	if (restore_fast(skb, &ifindex)) {
+		count_bytes(XM_R_RESTORED, len);
+		return bpf_redirect_peer(ifindex, 0);
+	}
 	r = nic_ingress(skb, &ifindex);
 	if (r == XM_R_NONE)
 		return TC_ACT_UNSPEC;

@@ -7,9 +7,7 @@
 /*
  * Out of reach of TEST_RUN:
  *   none           is returned for packets that are not counted at all
- *   helper-failed  bpf_l4_csum_replace() fails when memory for an unshared copy of the headers
- *                  runs out, or beyond the end of the packet; TEST_RUN's packets are unshared
- *                  and the headers were checked
+ *   helper-failed  no program calls a helper any more that could fail half way; the number stays
  *   odd-csum       wants CHECKSUM_PARTIAL, which TEST_RUN does not make; tests/netns/csum.bats
  *                  has it from a packet socket
  */
