@@ -189,8 +189,11 @@ node_sends() {
 	# To its own node, in the name of the peer.
 	craft n1p2 eth0 "[to('gw1')/f for f in both('n2','n1',$UL)+both('n2','n1',$TL)]"
 	echo "$e sent, guard dropped $(counted n1 guard)"
-	# Fragments are put together and taken apart by the node, martians it drops itself.
-	[ "$(counted n1 guard)" -ge 100 ]
+	# Fragments are put together and taken apart by the node, martians it drops itself; Open vSwitch
+	# drops what a pod sends under another's address.
+	e=100
+	[[ $OVERLAY != ovs-* ]] || e=40
+	[ "$(counted n1 guard)" -ge $e ]
 	wait_until 3 both_fast
 	sniff_stop n2 n2p1 n2p2 n1p1
 	# Later fragments have no ports and wait there for a first one that never comes.
