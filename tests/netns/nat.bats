@@ -120,6 +120,14 @@ all_at_once() {
 
 # ---- equal tuples behind the translation ----------------------------------------------
 
+# not_on_ovs: a service's packets pass the bed's Open vSwitch twice, and the second time they are the
+# direct flow's by their conntrack entry, so that their answers are not translated back. That
+# is so without xmasq as well (Antrea without its proxy).
+not_on_ovs()
+{
+	[[ $OVERLAY != ovs-* ]] || skip "allowed: this bed cannot keep these flows apart by itself"
+}
+
 # after_another PROTO PORT SPORT FIRST SECOND: flows to FIRST, then to SECOND, from one port
 after_another() {
 	flow n1p1 "$1" "$4" "$2" --source-port "$3" --duration 2 --interval-ms 10 \
@@ -131,6 +139,7 @@ after_another() {
 }
 
 @test "a service's flow from the source port of a direct one to its backend, right after it" {
+	not_on_ovs
 	serve n2p1 tcp 80
 	serve n2p1 udp 5000
 	counters_mark n1
@@ -151,6 +160,7 @@ after_another() {
 @test "a service's and a direct flow from one source port at the same time" {
 	local i
 
+	not_on_ovs
 	serve n2p1 udp 5000
 	flow_bg "$BATS_TEST_TMPDIR/direct" n1p1 udp n2p1 5000 --source-port 7104 "${LONG[@]}"
 	wait_until 3 flow_active n1 7104

@@ -63,11 +63,14 @@ begin_victims() {
 # victims_fine LOST STALL: what they sent is what arrived, with at most that disturbance (STALL in
 # ms of a real machine)
 victims_fine() {
+	local ok=yes
+
 	# Retransmissions, if any, happen now.
 	sleep 0.5
-	finish "${VICTIMS[0]}"
-	finish "${VICTIMS[1]}"
+	finish "${VICTIMS[0]}" || ok=
+	finish "${VICTIMS[1]}" || ok=
 	cat "$BATS_TEST_TMPDIR/tcp" "$BATS_TEST_TMPDIR/udp"
+	[ $ok ]
 	jq -e --argjson s "$(($2 * XM_SLOW))" '.errors == 0 and .stall_ms <= $s' "$BATS_TEST_TMPDIR/tcp"
 	jq -e --argjson l "$1" '.corrupted == 0 and .duplicated == 0 and .lost <= $l' \
 		"$BATS_TEST_TMPDIR/udp"
@@ -229,7 +232,14 @@ node_sends() {
 	[ "$(label_of n1 n1p1 udp $UDP)" = "$UL" ]
 	[ "$(label_of n2 n2p1 udp $UDP)" = "$UL" ]
 	sniff_stop n1p2
-	victims_fine 2 700
+	if [[ $OVERLAY == ovs-* ]]; then
+		# It takes tunnel packets from anybody and with any network's number, with or without
+		# xmasq: the victim's UDP socket has got what was in them.
+		finish "${VICTIMS[0]}"
+		stop "${VICTIMS[1]}"
+	else
+		victims_fine 2 700
+	fi
 }
 
 # The CNI's bridge delivers a frame to the MAC that it names; that is no evidence of whose the
