@@ -14,7 +14,7 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
 }
 
 /**
- * masquerade() - make a node packet of a pod's packet, if its flow may
+ * masquerade_any() - make a node packet of a pod's packet, if its flow may
  * @pod: host-side interface of the pod that sends
  * @ifindex: where to send it
  *
@@ -23,7 +23,7 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
  *
  * Return: XM_R_MASQUERADED with the packet rewritten, anything else with the packet untouched.
  */
-static __noinline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
 {
 	enum csum_kind kind;
 	struct xm_flow *f;
@@ -130,9 +130,9 @@ static __always_inline int masquerade_frame(struct __sk_buff *skb, void *data, _
 }
 
 /**
- * masquerade_fast() - masquerade() for packets of a flow that is well
+ * masquerade_fast() - masquerade_any() for packets of a flow that is well
  *
- * Never does what masquerade() would not do. Return: whether it did, else the packet is untouched.
+ * Never does what masquerade_any() would not do. Return: whether it did, else the packet is untouched.
  */
 static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
 {
@@ -146,6 +146,14 @@ static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u
 	default:
 		return 0;
 	}
+}
+
+/* As masquerade_any() */
+static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+{
+	if (masquerade_fast(skb, pod, ifindex))
+		return XM_R_MASQUERADED;
+	return masquerade_any(skb, pod, ifindex);
 }
 
 #endif

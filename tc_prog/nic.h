@@ -132,12 +132,22 @@ static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *
 	return restore(skb, &pkt, e, label, ifindex);
 }
 
-/* Restore what is ours, learn from what is the overlay's. @ifindex: see nic_restore() */
-static __noinline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
+static __noinline enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
 {
 	enum xm_reason r = nic_restore(skb, ifindex);
 
 	return r == XM_R_RESTORED ? r : nic_ingress_rest(skb, r);
+}
+
+/* Restore what is ours, learn from what is the overlay's. @ifindex: see nic_restore() */
+static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
+{
+	/* Some drivers leave the headers in a page fragment. */
+	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
+		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
+	if (restore_fast(skb, ifindex))
+		return XM_R_RESTORED;
+	return nic_ingress_any(skb, ifindex);
 }
 
 #endif

@@ -38,7 +38,7 @@ static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod
 	__u32 len = skb->len;
 	enum xm_reason r;
 
-	r = masquerade_fast(skb, pod, ifindex) ? XM_R_MASQUERADED : masquerade(skb, pod, ifindex);
+	r = masquerade(skb, pod, ifindex);
 	count_bytes(r, len);
 	return r;
 }
@@ -109,13 +109,6 @@ int xmasq_nic_ingress(struct __sk_buff *skb)
 	__u32 ifindex = 0, len = skb->len;
 	enum xm_reason r;
 
-	/* Some drivers leave the headers in a page fragment. */
-	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
-		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
-	if (restore_fast(skb, &ifindex)) {
-		count_bytes(XM_R_RESTORED, len);
-		return bpf_redirect_peer(ifindex, 0);
-	}
 	r = nic_ingress(skb, &ifindex);
 	if (r == XM_R_NONE)
 		return TC_ACT_UNSPEC;

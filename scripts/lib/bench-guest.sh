@@ -5,10 +5,11 @@
 # makes beds, measures in them, and prints a line of JSON for each figure. What the lines mean
 # is scripts/icount.py's matter: nothing is computed here, since the CPU is an emulated one.
 #
-# usage: bench-guest.sh [--programs] CASE...
+# usage: bench-guest.sh [--programs | --profile] CASE...
 #
 # CASE is NAME,OVERLAY,POD,FIREWALL,WHAT: WHAT is host, overlay or a mode of xmasqd. Cases in a
-# row that need the same bed share it. --programs: the BPF programs too.
+# row that need the same bed share it. --programs: the BPF programs too. --profile: no time, but
+# the counts of lib/profile-plugin.c before and after a number of transactions.
 
 set -Eeuo pipefail
 
@@ -96,6 +97,35 @@ check_mode()
 	done
 }
 
+# mark: has the plugin write down what it has counted
+mark()
+{
+	: > "$XMASQ_VM_OUT/trigger"
+	while [ -e "$XMASQ_VM_OUT/trigger" ]; do
+		:
+	done
+}
+
+# The difference of a long and a short run is that of the transactions alone.
+profile()
+{
+	local kind few=(--warmup 50 --windows 1 --rounds 50) rounds=2000
+
+	for kind in tcp-rr udp-rr; do
+		say "profile, $kind"
+		client /dev/null "$kind" "${few[@]}"
+		mark
+		client /dev/null "$kind" "${few[@]}"
+		mark
+		client /dev/null "$kind" "${few[@]}" --rounds $((50 + rounds))
+		mark
+		cat /proc/kallsyms > "$XMASQ_VM_OUT/symbols.$MARKS"
+		printf '{"case":"%s","kind":"%s","profile":%s,"rounds":%s}\n' \
+			"$CASE" "$kind" "$MARKS" "$rounds"
+		MARKS=$((MARKS + 3))
+	done
+}
+
 measure()
 {
 	local kind before after list ids ask=() pass passes=$PASSES
@@ -108,6 +138,10 @@ measure()
 	# Neighbours, connection tracking, the datapath's flows, the peers of xmasqd.
 	client /dev/null tcp-rr --warmup 50 --windows 1
 	client /dev/null udp-rr --warmup 50 --windows 1
+	if [ "$PROFILE" ]; then
+		profile
+		return
+	fi
 	for ((pass = 1; pass <= passes; pass++)); do
 		say "connections, $pass of $passes"
 		for kind in "${KINDS[@]}"; do
@@ -175,11 +209,11 @@ measure_case()
 	[ -z "$MODE" ] || run xmasq stop
 }
 
-PROGRAMS='' CASE=start BED='' SERVER='' COMMANDS=()
-if [ "${1:-}" = --programs ]; then
-	PROGRAMS=yes
-	shift
-fi
+PROGRAMS='' PROFILE='' MARKS=0 CASE=start BED='' SERVER='' COMMANDS=()
+case ${1:-} in
+--programs)	PROGRAMS=yes; shift ;;
+--profile)	PROFILE=yes; shift ;;
+esac
 [ $# -gt 0 ] || die "no case"
 [ -x "$TOOL" ] || die "$TOOL is missing: run 'make all tools'"
 # Timers of ours would fire while something else is counted.

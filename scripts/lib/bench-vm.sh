@@ -14,15 +14,18 @@ help()
 {
 	cat <<'HELP'
 usage: bench.sh --vm --icount [--kernel 6.1|6.12|PATH] [--case REGEX] [--repeat N]
-                [--no-programs] [--out DIR] [--json FILE] [-o text|json] [--list]
+                [--no-programs] [--profile] [--out DIR] [--json FILE] [-o text|json] [--list]
 
   --kernel K      a kernel of kernel-patch/build.sh, or a bzImage (default 6.12)
   --case REGEX    only the cases whose names match (grep -E); --list prints the names
   --repeat N      machines, each of which measures all cases (default 2)
   --no-programs   leave out the instructions of the BPF programs
+  --profile       where in the kernel the instructions are spent, by function, and what is more
+                  or less than in the first case ("host" unless --case leaves it out)
   --out DIR       where icount.json, icount.md and icount.svg go (default bench/)
   --json FILE     the results once more, as FILE
-  -o text|json    what to print: a table (default), or icount.json
+                  (with --profile: profile.json)
+  -o text|json    what to print: a table (default), or that file
 
 Counts instructions per TCP and UDP transaction (14 bytes each way, both ends on the one
 CPU) and per MiB of a TCP stream under "qemu -icount", where one instruction is one
@@ -39,7 +42,7 @@ die()     { printf 'bench.sh: error: %s\n' "$*" >&2; exit 1; }
 say()     { printf '[%4d s] %s\n' "$SECONDS" "$*" >&2; }
 
 KERNEL=6.12 CASE=. REPEAT=2 PROGRAMS=--programs OUT=$ROOT/bench JSON='' FORMAT=text
-ICOUNT='' LIST=''
+ICOUNT='' LIST='' PROFILE=''
 TIMEOUT=7200
 
 parse()
@@ -59,6 +62,7 @@ parse()
 		--out)		OUT=$2; shift ;;
 		--json)		JSON=$2; shift ;;
 		-o)		FORMAT=$2; shift ;;
+		--profile)	PROFILE=yes ;;
 		--list)		LIST=yes ;;
 		-h|--help)	help; exit 0 ;;
 		*)		misused "'$1' is not an option with --vm" ;;
@@ -154,6 +158,36 @@ cleanup()
 	[ -n "$KEEP" ] || rm -rf -- "$WORK"
 }
 
+# profile: one machine whose QEMU counts blocks of code
+profile()
+{
+	local qemu=$WORK/qemu plugin=$WORK/profile-plugin.so
+
+	"${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o "$plugin" \
+		"$ROOT/scripts/lib/profile-plugin.c" -lpthread
+	mkdir "$WORK/out"
+	printf '#!/bin/sh\nexec %q "$@" -plugin %q\n' "${XMASQ_QEMU:-qemu-system-x86_64}" \
+		"$plugin,dir=$WORK/out" > "$qemu"
+	chmod +x "$qemu"
+	(
+		cd "$ROOT"
+		XMASQ_QEMU=$qemu scripts/vm.sh run --icount --kernel "$KERNEL" --timeout "$TIMEOUT" \
+			--out "$WORK/out" -- scripts/lib/bench-guest.sh --profile "${CASES[@]}"
+	) > "$WORK/raw" 2> >(while IFS= read -r line; do say "$line"; done) || {
+		KEEP=yes
+		die "the virtual machine failed: its messages are above, what it counted is in $WORK"
+	}
+	mkdir -p "$OUT"
+	"$ROOT/scripts/profile.py" collect "$WORK/raw" "$WORK/out" > "$OUT/profile.json"
+	[ -z "$JSON" ] || cp "$OUT/profile.json" "$JSON"
+	say "wrote profile.json to $OUT"
+	if [ "$FORMAT" = json ]; then
+		cat "$OUT/profile.json"
+	else
+		"$ROOT/scripts/profile.py" text "$OUT/profile.json"
+	fi
+}
+
 write_results()
 {
 	local commit qemu
@@ -188,6 +222,11 @@ WORK=$(mktemp -d) PIDS=() KEEP=''
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+if [ "$PROFILE" ]; then
+	say "${#CASES[@]} cases, kernel $KERNEL"
+	profile
+	exit 0
+fi
 say "${#CASES[@]} cases, $REPEAT machines, kernel $KERNEL"
 machines
 write_results
