@@ -107,9 +107,12 @@ static void *table_get(const struct table *t, const void *key, bool *found)
 static bool table_del(const struct table *t, const void *key)
 {
 	size_t i = lower(*t->v, *t->n, t->size, key, t->cmp);
-	char *at = (char *)*t->v + i * t->size;
+	char *at;
 
-	if (i == *t->n || t->cmp(at, key) != 0)
+	if (i == *t->n) /* and there may be no table yet */
+		return false;
+	at = (char *)*t->v + i * t->size;
+	if (t->cmp(at, key) != 0)
 		return false;
 	(*t->n)--;
 	memmove(at, at + t->size, (*t->n - i) * t->size);
