@@ -281,6 +281,12 @@ static void test_reply(void **state)
 	assert_string_equal(err, "no \"pod\"\n?/x");
 	free(line);
 
+	/* xmasqctl prints it: nothing in it may speak to the terminal. */
+	line = ctl_reply_error("\033]0;x\a \033[2J\177 \302\2332J \303\244", &len);
+	assert_int_equal(ctl_parse_reply(line, len, &o, err, sizeof(err)), -EREMOTEIO);
+	assert_string_equal(err, "?]0;x? ?[2J? ??2J \303\244");
+	free(line);
+
 	assert_int_equal(ctl_parse_reply("", 0, &o, err, sizeof(err)), -EPROTO);
 	assert_int_equal(ctl_parse_reply("{}", 2, &o, err, sizeof(err)), -EPROTO);
 	assert_int_equal(ctl_parse_reply("[1]", 3, &o, err, sizeof(err)), -EPROTO);

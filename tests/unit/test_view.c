@@ -404,6 +404,9 @@ static void test_show_others(void **state)
 	free(text);
 	expect_shown(CTL_FLUSH, NULL, NULL, "done\n");
 	expect_shown(CTL_FLUSH, json_tokener_parse("{\"flushed\": 12}"), NULL, "flushed: 12\n");
+	/* Names are as foreign as what they name. */
+	expect_shown(CTL_FLUSH, json_tokener_parse("{\"\\u001b[2J\\n\": \"\\u009b2J\\n\"}"), NULL,
+		     "?[2J?: ??2J?\n");
 }
 
 /* Whatever a daemon of another version answers. */

@@ -366,6 +366,7 @@ int ctl_parse_reply(const char *line, size_t len, struct json_object **result, c
 			*result = json_object_get(jsonx_get(top, "result"));
 		} else {
 			snprintf(err, err_len, "%s", jsonx_str(top, "error"));
+			text_tame(err); /* printed as it is */
 			ret = -EREMOTEIO;
 		}
 	} else {

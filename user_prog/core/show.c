@@ -290,11 +290,15 @@ static int show_plain(struct json_object *result, FILE *out)
 	}
 	json_object_object_foreach(result, key, v) {
 		char *s = strdup(json_object_get_string(v) ? json_object_get_string(v) : "-");
+		char *k = strdup(key);
+		bool ok = s && k;
 
-		if (!s)
-			return -ENOMEM;
-		fprintf(out, "%s: %s\n", key, table_clean(s));
+		if (ok)
+			fprintf(out, "%s: %s\n", table_clean(k), table_clean(s));
+		free(k);
 		free(s);
+		if (!ok)
+			return -ENOMEM;
 	}
 	return 0;
 }

@@ -35,10 +35,10 @@ char *table_clean(char *s)
 {
 	char *p;
 
+	text_tame(s);
 	for (p = s; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+		if (*p == '\n')
 			*p = '?';
-	text_utf8_clean(s);
 	return s;
 }
 

@@ -99,6 +99,20 @@ void text_utf8_clean(char *s)
 	}
 }
 
+void text_tame(char *s)
+{
+	unsigned char *p;
+
+	text_utf8_clean(s);
+	for (p = (unsigned char *)s; *p; p++) {
+		if ((*p < 0x20 && *p != '\n') || *p == 0x7f)
+			*p = '?';
+		/* U+0080 to U+009F: to some terminals U+009B begins an escape sequence. */
+		else if (*p == 0xc2 && p[1] < 0xa0)
+			p[0] = p[1] = '?';
+	}
+}
+
 const char *text_addr(char buf[XM_ADDR_STR], __be32 addr)
 {
 	const uint8_t *b = (const uint8_t *)&addr;

@@ -38,6 +38,13 @@ bool text_close(const char *word, const char *right);
 /** text_utf8_clean() - replace each byte of @s that is not part of valid UTF-8 by '?' */
 void text_utf8_clean(char *s);
 
+/**
+ * text_tame() - make text from elsewhere fit for a terminal
+ *
+ * Control characters except newlines, and what is not UTF-8, become '?'.
+ */
+void text_tame(char *s);
+
 /** text_addr() - @addr (network byte order) as dotted text. Return: @buf. */
 const char *text_addr(char buf[XM_ADDR_STR], __be32 addr);
 
