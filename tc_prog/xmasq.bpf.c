@@ -83,23 +83,39 @@ int xmasq_pod_ingress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+/* Packets leaving the node that are not ours: underlay NIC, egress. */
+static __always_inline int others_leave(struct __sk_buff *skb)
+{
+	enum xm_reason r = nic_egress(skb);
+
+	if (r == XM_R_NONE)
+		return TC_ACT_UNSPEC;
+	count_bytes(r, skb->len);
+	return TC_ACT_SHOT;
+}
+
 /* Packets leaving the node: underlay NIC, egress. */
 SEC("tc")
 int xmasq_nic_egress(struct __sk_buff *skb)
 {
-	enum xm_reason r;
-
 	/* The mark is a secret, and no pod can set it: a mark does not survive the way out of a
 	 * namespace but by bpf_redirect_rpeer(), before which the program sets it. */
 	if (skb->mark == cfg.mark) {
 		skb->mark = 0;
 		return TC_ACT_UNSPEC;
 	}
-	r = nic_egress(skb);
-	if (r == XM_R_NONE)
-		return TC_ACT_UNSPEC;
-	count_bytes(r, skb->len);
-	return TC_ACT_SHOT;
+	return others_leave(skb);
+}
+
+/*
+ * The same while xmasq_nic_egress is behind it: for the moment in which our program goes from a
+ * filter to tcx, or back, a packet meets both, and without its mark the second would take it for
+ * a pod's.
+ */
+SEC("?tc")
+int xmasq_nic_first(struct __sk_buff *skb)
+{
+	return skb->mark == cfg.mark ? TC_ACT_UNSPEC : others_leave(skb);
 }
 
 /* Packets arriving at the node: underlay NIC, ingress. */

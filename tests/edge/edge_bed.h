@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <bpf/libbpf.h>
 #include <cmocka.h>
 #include <sys/types.h>
 
@@ -66,10 +67,29 @@ int64_t now_ms(void);
 	} while (0)
 
 /* edge_tc.c */
+struct tc;
+/* A program with this name that lets everything pass. */
+int prog_load(const char *name);
+uint32_t prog_id(int fd);
+bool has_clsact(const char *dev);
+struct tc *tc_new(bool tcx, uint32_t priority, uint32_t handle);
+/* Somebody else's program, as any other agent attaches it. */
+void filter_other(int fd, uint32_t ifindex, enum bpf_tc_attach_point point, uint32_t priority,
+		  uint32_t handle);
 void test_tc_attach(void **state);
 void test_tc_neighbours(void **state);
 void test_tc_qdisc_owner(void **state);
 void test_tc_lost(void **state);
+
+/* edge_tcx.c */
+bool has_tcx(void);
+void test_tcx_attach(void **state);
+/* With tcx only. */
+void test_tcx_order(void **state);
+void test_tcx_switch(void **state);
+void test_tcx_no_gap(void **state);
+void test_tcx_full(void **state);
+void test_tcx_cleanup(void **state);
 
 /* edge_guest.c */
 void test_guest_macvlan(void **state);

@@ -14,7 +14,7 @@
 
 #include "tc.h"
 
-static int load(const char *name)
+int prog_load(const char *name)
 {
 	static const struct bpf_insn insns[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1 },
@@ -28,7 +28,7 @@ static int load(const char *name)
 	return fd;
 }
 
-static uint32_t id_of(int fd)
+uint32_t prog_id(int fd)
 {
 	struct bpf_prog_info info = { 0 };
 	__u32 len = sizeof(info);
@@ -37,7 +37,7 @@ static uint32_t id_of(int fd)
 	return info.id;
 }
 
-static bool has_clsact(const char *dev)
+bool has_clsact(const char *dev)
 {
 	char cmd[128];
 
@@ -45,11 +45,12 @@ static bool has_clsact(const char *dev)
 	return system(cmd) == 0;
 }
 
-static struct tc *tc_new(uint32_t priority, uint32_t handle)
+struct tc *tc_new(bool tcx, uint32_t priority, uint32_t handle)
 {
 	struct tc_opts opts = { .priority = priority,
 				.observe_priority = 0xfff0,
 				.handle = handle,
+				.tcx = tcx,
 				.state_dir = STATE_DIR };
 	struct tc *t;
 
@@ -57,9 +58,8 @@ static struct tc *tc_new(uint32_t priority, uint32_t handle)
 	return t;
 }
 
-/* Somebody else's program, as any other agent attaches it. */
-static void attach_other(int fd, uint32_t ifindex, enum bpf_tc_attach_point point,
-			 uint32_t priority, uint32_t handle)
+void filter_other(int fd, uint32_t ifindex, enum bpf_tc_attach_point point, uint32_t priority,
+		  uint32_t handle)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = fd, .handle = handle,
 			    .priority = priority);
@@ -70,8 +70,8 @@ static void attach_other(int fd, uint32_t ifindex, enum bpf_tc_attach_point poin
 
 void test_tc_attach(void **state)
 {
-	int a = load("xmasq_test"), b = load("xmasq_test2");
-	struct tc *t = tc_new(7, 0x21);
+	int a = prog_load("xmasq_test"), b = prog_load("xmasq_test2");
+	struct tc *t = tc_new(false, 7, 0x21);
 	struct tc_error err;
 	uint32_t dev, id;
 
@@ -79,18 +79,18 @@ void test_tc_attach(void **state)
 	sh("ip link add d0 type bridge");
 	dev = if_nametoindex("d0");
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), -ENOENT);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), 0);
-	assert_int_equal(id, id_of(a));
+	assert_int_equal(id, prog_id(a));
 	assert_int_equal(tc_query(t, dev, TC_EGRESS, &id), -ENOENT);
 	/* again: nothing; another version: replaced, not added */
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, b, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, b, -1, &err), 0);
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), 0);
-	assert_int_equal(id, id_of(b));
+	assert_int_equal(id, prog_id(b));
 	sh("test $(tc filter show dev d0 ingress | grep -c 'handle 0x21') = 1");
 	sh("tc filter show dev d0 ingress | grep -q 'pref 7 .*handle 0x21'");
-	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, -1, &err), 0);
 	/* the qdisc goes with our last filter, not before */
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	assert_true(has_clsact("d0"));
@@ -100,11 +100,11 @@ void test_tc_attach(void **state)
 	assert_int_equal(access(STATE_DIR "/qdiscs", F_OK), -1);
 	/* nothing there is no error, and neither is no interface */
 	assert_int_equal(tc_detach(t, dev, TC_EGRESS), 0);
-	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, -1, &err), 0);
 	sh("ip link del d0");
 	assert_int_equal(tc_detach(t, dev, TC_EGRESS), 0);
 	assert_int_equal(access(STATE_DIR "/qdiscs", F_OK), -1);
-	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, &err), -ENODEV);
+	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, -1, &err), -ENODEV);
 	assert_string_not_equal(err.text, "");
 	tc_close(t);
 	close(a);
@@ -113,40 +113,40 @@ void test_tc_attach(void **state)
 
 void test_tc_neighbours(void **state)
 {
-	int a = load("xmasq_test"), o = load("other");
-	struct tc *t = tc_new(1, 1);
+	int a = prog_load("xmasq_test"), o = prog_load("other");
+	struct tc *t = tc_new(false, 1, 1);
 	struct tc_error err;
 	uint32_t dev, id;
 
 	(void)state;
 	sh("ip link add d0 type bridge && tc qdisc add dev d0 clsact");
 	dev = if_nametoindex("d0");
-	attach_other(o, dev, BPF_TC_INGRESS, 1, 1);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), -EEXIST);
+	filter_other(o, dev, BPF_TC_INGRESS, 1, 1);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "\"other\""));
 	assert_non_null(strstr(err.text, "tc.priority"));
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), -EEXIST);
-	assert_int_equal(id, id_of(o));
+	assert_int_equal(id, prog_id(o));
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), -EEXIST); /* still there */
 	tc_close(t);
 	/* another handle of the same priority is free */
-	t = tc_new(1, 2);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	t = tc_new(false, 1, 2);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	sh("test $(tc filter show dev d0 ingress | grep -c 'handle 0x') = 2");
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	sh("tc filter show dev d0 ingress | grep -q 'handle 0x1 '");
 	assert_true(has_clsact("d0"));
 	tc_close(t);
 	/* a qdisc that others made stays when it is empty */
-	t = tc_new(3, 3);
+	t = tc_new(false, 3, 3);
 	sh("tc filter del dev d0 ingress");
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	assert_true(has_clsact("d0"));
 	/* an old ingress qdisc cannot do egress */
 	sh("tc qdisc del dev d0 clsact && tc qdisc add dev d0 ingress");
-	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, &err), -EEXIST);
+	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, -1, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "clsact"));
 	tc_close(t);
 	close(a);
@@ -155,8 +155,8 @@ void test_tc_neighbours(void **state)
 
 void test_tc_qdisc_owner(void **state)
 {
-	int a = load("xmasq_test"), o = load("other");
-	struct tc *t = tc_new(5, 5);
+	int a = prog_load("xmasq_test"), o = prog_load("other");
+	struct tc *t = tc_new(false, 5, 5);
 	struct tc_error err;
 	uint32_t dev, id;
 
@@ -164,29 +164,29 @@ void test_tc_qdisc_owner(void **state)
 	sh("ip link add d0 type bridge && ip link add d1 type bridge");
 	dev = if_nametoindex("d0");
 	/* ours, but somebody moved in, on the other direction */
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
-	attach_other(o, dev, BPF_TC_EGRESS, 9, 9);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
+	filter_other(o, dev, BPF_TC_EGRESS, 9, 9);
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	assert_true(has_clsact("d0"));
 	sh("tc filter show dev d0 egress | grep -q 'handle 0x9 '");
 	/* the record survives a restart */
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	sh("tc filter del dev d0 egress");
 	tc_close(t);
-	t = tc_new(5, 5);
+	t = tc_new(false, 5, 5);
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), 0);
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	assert_false(has_clsact("d0"));
 	tc_close(t);
 	/* cleanup finds ours at any place, leaves others, and removes our qdiscs */
-	t = tc_new(5, 5);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
-	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, &err), 0);
+	t = tc_new(false, 5, 5);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_EGRESS, a, -1, &err), 0);
 	tc_close(t);
-	t = tc_new(6, 6);
+	t = tc_new(false, 6, 6);
 	sh("tc qdisc add dev d1 clsact");
-	attach_other(o, if_nametoindex("d1"), BPF_TC_INGRESS, 9, 9);
-	attach_other(a, if_nametoindex("d1"), BPF_TC_INGRESS, 8, 8);
+	filter_other(o, if_nametoindex("d1"), BPF_TC_INGRESS, 9, 9);
+	filter_other(a, if_nametoindex("d1"), BPF_TC_INGRESS, 8, 8);
 	assert_int_equal(tc_cleanup(t), 3);
 	assert_false(has_clsact("d0"));
 	assert_true(has_clsact("d1"));
@@ -194,12 +194,12 @@ void test_tc_qdisc_owner(void **state)
 	sh("! tc filter show dev d1 ingress | grep -q 'handle 0x8 '");
 	assert_int_equal(tc_cleanup(t), 0);
 	/* the record of an interface that went is not inherited by its successor */
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	tc_close(t);
 	sh("ip link del d0");
-	t = tc_new(6, 6);
+	t = tc_new(false, 6, 6);
 	sh("ip link add d0 index %u type bridge && tc qdisc add dev d0 clsact", dev);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	assert_int_equal(tc_detach(t, dev, TC_INGRESS), 0);
 	assert_true(has_clsact("d0"));
 	tc_close(t);
@@ -209,8 +209,8 @@ void test_tc_qdisc_owner(void **state)
 
 void test_tc_lost(void **state)
 {
-	int a = load("xmasq_test");
-	struct tc *t = tc_new(5, 5);
+	int a = prog_load("xmasq_test");
+	struct tc *t = tc_new(false, 5, 5);
 	struct tc_error err;
 	struct bed b;
 	uint32_t dev, id;
@@ -218,16 +218,16 @@ void test_tc_lost(void **state)
 	(void)state;
 	sh("ip link add d0 type bridge");
 	dev = if_nametoindex("d0");
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	bed_open(&b, 0);
 	sh("tc filter del dev d0 ingress pref 5");
 	WAIT_FOR(&b, b.seen.lost == dev);
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), -ENOENT);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	b.seen.lost = 0;
 	sh("tc qdisc del dev d0 clsact");
 	WAIT_FOR(&b, b.seen.lost == dev);
-	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, &err), 0);
+	assert_int_equal(tc_attach(t, dev, TC_INGRESS, a, -1, &err), 0);
 	assert_int_equal(tc_query(t, dev, TC_INGRESS, &id), 0);
 	bed_close(&b);
 	tc_close(t);

@@ -415,9 +415,16 @@ int main(void)
 		T(test_underlay),	    T(test_overrun),	    T(test_netns),
 		T(test_guest_macvlan),	    T(test_guest_ipvlan),   T(test_guest_foreign),
 		T(test_guest_walk),	    T(test_tc_attach),	    T(test_tc_neighbours),
-		T(test_tc_qdisc_owner),	    T(test_tc_lost),	    T(test_sysctl_set),
-		T(test_sysctl_ports),	    T(test_state_broken),   T(test_conntrack),
+		T(test_tc_qdisc_owner),	    T(test_tc_lost),	    T(test_tcx_attach),
+		T(test_sysctl_set),	    T(test_sysctl_ports),   T(test_state_broken),
+		T(test_conntrack),
 	};
+	/* Where there is none, test_tcx_attach() is all that there is to see. */
+	const struct CMUnitTest tcx_tests[] = {
+		T(test_tcx_order), T(test_tcx_switch),	T(test_tcx_no_gap),
+		T(test_tcx_full),  T(test_tcx_cleanup),
+	};
+	int failed;
 
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) ||
 	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
@@ -426,5 +433,6 @@ int main(void)
 		return 1;
 	}
 	libbpf_set_print(log_libbpf);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + (has_tcx() ? cmocka_run_group_tests(tcx_tests, NULL, NULL) : 0);
 }

@@ -142,13 +142,15 @@ static int node_open(struct node *n)
 	bpf_map__set_max_entries(skel->maps.xm_labels, N_LABELS);
 	bpf_map__set_max_entries(skel->maps.xm_peers, N_PEERS);
 	bpf_map__set_max_entries(skel->maps.xm_events, 16384);
-	err = xmasq_bpf__load(skel);
+	err = bpf_program__set_autoload(skel->progs.xmasq_nic_first, true);
+	err = err ?: xmasq_bpf__load(skel);
 	if (err)
 		return err;
 	n->fd[POD_EGRESS] = bpf_program__fd(skel->progs.xmasq_pod_egress);
 	n->fd[POD_INGRESS] = bpf_program__fd(skel->progs.xmasq_pod_ingress);
 	n->fd[NIC_EGRESS] = bpf_program__fd(skel->progs.xmasq_nic_egress);
 	n->fd[NIC_INGRESS] = bpf_program__fd(skel->progs.xmasq_nic_ingress);
+	n->nic_first_fd = bpf_program__fd(skel->progs.xmasq_nic_first);
 	n->clock_fd = bpf_program__fd(skel->progs.xmasq_clock);
 	n->labels = map_memory(skel->maps.xm_labels, N_LABELS * sizeof(*n->labels));
 	n->peers = map_memory(skel->maps.xm_peers, sysconf(_SC_PAGESIZE));

@@ -71,6 +71,55 @@ static void marks(void)
 	}
 }
 
+/* Before nic_egress on the same hook: a packet meets both, and it is as if it met one. */
+static void run_first(struct __sk_buff *ctx)
+{
+	int second = n->fd[NIC_EGRESS];
+
+	n->fd[NIC_EGRESS] = n->nic_first_fd;
+	CHECK_EQ(node_run_ctx(n, NIC_EGRESS, &in, ctx, 0, &out), 0);
+	n->fd[NIC_EGRESS] = second;
+}
+
+static void both(void)
+{
+	struct __sk_buff ctx;
+	struct pkt once;
+
+	begin(&node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);
+	node_masq_spec(&node_b, &key, 0x77, &spec);
+	pkt_make(&in, &spec);
+
+	tap_case("nic_first: our mark passes, and is there for nic_egress");
+	ctx = (struct __sk_buff){ .ifindex = n->nic, .mark = MARK };
+	run_first(&ctx);
+	expect(n, &out, UNSPEC, 0);
+	CHECK_EQ(out.mark, MARK);
+	pkt_same(&out.pkt, &in, "packet for nic_egress");
+
+	tap_case("nic_first: what is not ours is dropped as by nic_egress");
+	ctx = (struct __sk_buff){ .ifindex = n->nic, .mark = MARK ^ 1 };
+	run_first(&ctx);
+	expect(n, &out, SHOT, R(GUARD));
+
+	for (int label = 0; label <= 0x99; label += 0x99) {
+		tap_case("nic_first, nic_egress: an overlay packet %s is the same after both",
+			 label ? "with a label" : "without a label");
+		begin(&node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);
+		if (label)
+			node_ready(n, &key, (__u16)label);
+		make();
+		ctx = (struct __sk_buff){ .ifindex = n->nic };
+		run_first(&ctx);
+		CHECK_EQ(out.verdict, UNSPEC);
+		CHECK_EQ(pkt_get16(&out.pkt, OFF_L4), label ? label : tun.sport | 0x8000);
+		once = in = out.pkt;
+		node_run(n, NIC_EGRESS, &in, &out);
+		CHECK_EQ(out.verdict, UNSPEC);
+		pkt_same(&out.pkt, &once, "packet after both");
+	}
+}
+
 static void guards(void)
 {
 	static const struct {
@@ -434,6 +483,7 @@ static void not_flows(void)
 void suite_nic_egress(void)
 {
 	marks();
+	both();
 	guards();
 	for (__u16 type = XM_OVERLAY_VXLAN; type <= XM_OVERLAY_GENEVE; type++) {
 		flows_begin(&node_a, IPPROTO_TCP, type);

@@ -88,6 +88,7 @@ static void test_everything(void **state)
 				   "  - port: 0x2118\n"
 				   "    type: 'vxlan'\n"
 				   "mode: \"rpeer\"\n"
+				   "attach: filter\n"
 				   "masquerade_port: 1024\n"
 				   "lease_ms: 200\n"
 				   "tables: {flows: 1024, peers: 16}\n"
@@ -120,6 +121,7 @@ static void test_everything(void **state)
 	assert_int_equal(c.overlay[1].type, XM_OVERLAY_VXLAN);
 	assert_int_equal(c.overlay[2].port, 0);
 	assert_int_equal(c.mode, CONFIG_MODE_RPEER);
+	assert_int_equal(c.attach, CONFIG_ATTACH_FILTER);
 	assert_int_equal(c.masquerade_port, 1024);
 	assert_int_equal(c.lease_ms, 200);
 	assert_int_equal(c.flows, 1024);
@@ -162,7 +164,7 @@ static const struct bad bad[] = {
 	{ "tables.flows: 1024", 1, 1, "write \"flows\" inside \"tables\"" },
 	{ "tables: {mode: auto}", 1, 10, "it belongs to the top level" },
 	{ "log: {colour: red}", 1, 7, "unknown key \"colour\" in \"log\"; allowed: level, format" },
-	{ "zzzzzzzzzz: 1", 1, 1, "allowed: underlay, overlay, mode," },
+	{ "zzzzzzzzzz: 1", 1, 1, "allowed: underlay, overlay, mode, attach," },
 	{ "LEASE_MS: 1", 1, 1, "unknown key" },
 	{ "\"\": 1", 1, 1, "unknown key \"\"" },
 	{ "\"a\\x1b[31m\": 1", 1, 1, "unknown key \"a?[31m\"" },
@@ -239,6 +241,7 @@ static const struct bad bad[] = {
 	/* words */
 	{ "mode: vet", 1, 7, "\"mode\" must be one of auto, veth, rpeer, netkit, not \"vet\"" },
 	{ "mode: AUTO", 1, 7, "one of" },
+	{ "attach: link", 1, 9, "\"attach\" must be one of auto, tcx, filter, not \"link\"" },
 	{ "mode: \"\"", 1, 7, "one of" },
 	{ "log: {level: warning}", 1, 14, "\"log.level\" must be one of error, warn, info, debug" },
 	{ "conntrack: {tcp_be_liberal: 1}", 1, 29, "must be one of set, require, ignore" },
@@ -496,6 +499,7 @@ static void test_reload(void **state)
 		{ "masquerade_port: 1024", "masquerade_port" },
 		{ "lease_ms: 300", "lease_ms" },
 		{ "mode: veth", "mode" },
+		{ "attach: filter", "attach" },
 		{ "underlay: [eth0]", "underlay" },
 		{ "overlay: {ports: [{port: 8472, type: vxlan}]}", "overlay.ports" },
 		{ "tc: {priority: 2}", "tc.priority" },
@@ -527,9 +531,10 @@ static void test_reload(void **state)
 /* JSON is YAML: what is printed can be read again, and gives the same. */
 static void test_json(void **state)
 {
-	static const char text[] = "underlay: [eth0]\nmode: netkit\nlog: {level: error}\n"
-				   "pods: {exclude: [10.1.0.0/16, 0.0.0.0/0]}\npsk_file: /etc/k\n"
-				   "tc: {handle: 0x10}\ncleanup_on_exit: true\n";
+	static const char text[] =
+		"underlay: [eth0]\nmode: netkit\nattach: tcx\nlog: {level: error}\n"
+		"pods: {exclude: [10.1.0.0/16, 0.0.0.0/0]}\npsk_file: /etc/k\n"
+		"tc: {handle: 0x10}\ncleanup_on_exit: true\n";
 	struct config c, again;
 	struct config_error err;
 	struct json_object *o, *v;
@@ -551,6 +556,8 @@ static void test_json(void **state)
 	json_object_put(o);
 	assert_string_equal(config_mode_name(CONFIG_MODE_RPEER), "rpeer");
 	assert_string_equal(config_mode_name((enum config_mode)99), "?");
+	assert_string_equal(config_attach_name(CONFIG_ATTACH_TCX), "tcx");
+	assert_string_equal(config_attach_name((enum config_attach)99), "?");
 }
 
 static void test_error_str(void **state)

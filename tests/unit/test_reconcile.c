@@ -369,6 +369,26 @@ static void test_mode_of_node(void **state)
 			 CONFIG_MODE_VETH);
 }
 
+/* How programs are attached, and why so. */
+static void test_attach_of_node(void **state)
+{
+	struct mode_kernel k = { .tcx_why = "no tcx" };
+	char why[MODE_WHY];
+
+	(void)state;
+	assert_int_equal(mode_attach(CONFIG_ATTACH_AUTO, &k, why, sizeof(why)),
+			 CONFIG_ATTACH_FILTER);
+	assert_string_equal(why, "auto: no tcx");
+	k.tcx = true;
+	assert_int_equal(mode_attach(CONFIG_ATTACH_AUTO, &k, why, sizeof(why)), CONFIG_ATTACH_TCX);
+	assert_string_equal(why, "auto: the kernel has tcx");
+	assert_int_equal(mode_attach(CONFIG_ATTACH_TCX, &k, why, sizeof(why)), CONFIG_ATTACH_TCX);
+	assert_string_equal(why, "configured: the kernel has tcx");
+	assert_int_equal(mode_attach(CONFIG_ATTACH_FILTER, &k, why, sizeof(why)),
+			 CONFIG_ATTACH_FILTER);
+	assert_string_equal(why, "configured");
+}
+
 static void test_lists(void **state)
 {
 	struct bed *b = *state;
@@ -648,6 +668,7 @@ int main(void)
 		T(test_underlay_parts),
 		T(test_modes),
 		cmocka_unit_test(test_mode_of_node),
+		cmocka_unit_test(test_attach_of_node),
 		T(test_lists),
 		T(test_nic_auto),
 		T(test_nic_named),

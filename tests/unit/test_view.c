@@ -43,6 +43,8 @@ static const struct view_status status = {
 	.epoch = 0xfedcba9876543210,
 	.mode = "veth",
 	.mode_reason = "no bpf_redirect_rpeer",
+	.attach = "tcx",
+	.attach_reason = "auto: the kernel has tcx",
 	.node_addrs = "172.31.0.1",
 	.nics = "eth0",
 	.masquerade_port = 18477,
@@ -95,6 +97,7 @@ static void test_status_json(void **state)
 		view_status_json(&status),
 		"{\"version\":\"v1\",\"pid\":12,\"uptime_ms\":7980000,\"epoch\":18364758544493064720,"
 		"\"mode\":\"veth\",\"mode_reason\":\"no bpf_redirect_rpeer\","
+		"\"attach\":\"tcx\",\"attach_reason\":\"auto: the kernel has tcx\","
 		"\"node_addrs\":\"172.31.0.1\",\"nics\":\"eth0\",\"masquerade_port\":18477,"
 		"\"lease_ms\":1000,\"authenticated\":true,\"tcp_ok\":false,"
 		"\"tcp_reason\":\"set the sysctl\",\"pods\":3,\"pods_attached\":2,\"peers\":4,"
@@ -264,6 +267,7 @@ static void test_show_status(void **state)
 		CTL_STATUS, view_status_json(&status), NULL,
 		"xmasqd         v1, pid 12, up 2h13m, epoch fedcba9876543210\n"
 		"mode           veth (no bpf_redirect_rpeer)\n"
+		"attach         tcx (auto: the kernel has tcx)\n"
 		"node           172.31.0.1 on eth0; masquerade port 18477, lease 1.00s\n"
 		"peers          3 of 4 up, authenticated\n"
 		"pods           2 of 3 attached\n"

@@ -12,6 +12,7 @@
 #include "xm_util.h"
 
 static const char *const mode_names[] = { "auto", "veth", "rpeer", "netkit", NULL };
+static const char *const attach_names[] = { "auto", "tcx", "filter", NULL };
 static const char *const liberal_names[] = { "set", "require", "ignore", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 static const char *const format_names[] = { "text", "json", NULL };
@@ -19,6 +20,7 @@ const char *const config_overlay_names[] = { "vxlan", "geneve", NULL };
 
 /* Enums are read and written as unsigned int. */
 _Static_assert(sizeof(enum config_mode) == sizeof(unsigned int) &&
+		       sizeof(enum config_attach) == sizeof(unsigned int) &&
 		       sizeof(enum config_liberal) == sizeof(unsigned int) &&
 		       sizeof(enum config_log_level) == sizeof(unsigned int) &&
 		       sizeof(enum config_log_format) == sizeof(unsigned int),
@@ -40,6 +42,8 @@ const struct config_key config_keys[] = {
 	  .help = "UDP ports of the CNI's tunnel" },
 	{ TOP(mode), AT(mode), .type = CONFIG_T_ENUM, .flags = RESTART, .names = mode_names,
 	  .help = "where pods' packets are taken" },
+	{ TOP(attach), AT(attach), .type = CONFIG_T_ENUM, .flags = RESTART, .names = attach_names,
+	  .help = "how programs are attached to interfaces" },
 	{ TOP(masquerade_port), AT(masquerade_port), .type = CONFIG_T_U16, .flags = RESTART,
 	  .min = 1024, .max = XM_LABEL_PORT_BASE - 1,
 	  .help = "TCP and UDP port that marks masqueraded packets; the same on every node" },
@@ -96,6 +100,7 @@ void config_defaults(struct config *c)
 	c->overlay[2] = (struct xm_overlay){ htons(6081), XM_OVERLAY_GENEVE };
 	c->n_overlay = 3;
 	c->mode = CONFIG_MODE_AUTO;
+	c->attach = CONFIG_ATTACH_AUTO;
 	c->masquerade_port = XM_MASQ_PORT_DEFAULT;
 	c->lease_ms = XM_LEASE_MS_DEFAULT;
 	c->flows = XM_FLOWS_DEFAULT;
@@ -203,6 +208,11 @@ const char *config_reload_needs_restart(const struct config *old_c, const struct
 const char *config_mode_name(enum config_mode m)
 {
 	return m < XM_ARRAY_SIZE(mode_names) - 1 ? mode_names[m] : "?";
+}
+
+const char *config_attach_name(enum config_attach a)
+{
+	return a < XM_ARRAY_SIZE(attach_names) - 1 ? attach_names[a] : "?";
 }
 
 int config_error_str(const struct config_error *e, const char *file, char *buf, size_t len)

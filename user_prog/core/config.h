@@ -28,6 +28,13 @@ enum config_mode {
 	CONFIG_MODE_NETKIT,
 };
 
+/* How programs get onto interfaces. */
+enum config_attach {
+	CONFIG_ATTACH_AUTO,
+	CONFIG_ATTACH_TCX,
+	CONFIG_ATTACH_FILTER,
+};
+
 enum config_log_level {
 	CONFIG_LOG_ERROR,
 	CONFIG_LOG_WARN,
@@ -57,6 +64,7 @@ struct config {
 	unsigned int n_overlay;
 
 	enum config_mode mode;
+	enum config_attach attach;
 	uint16_t masquerade_port; /* host order, 1024..32767 */
 	uint32_t lease_ms;	  /* XM_LEASE_MS_MIN..MAX */
 
@@ -140,6 +148,7 @@ bool config_allows(const struct config *c, __be32 addr);
 const char *config_reload_needs_restart(const struct config *old_c, const struct config *new_c);
 
 const char *config_mode_name(enum config_mode m);
+const char *config_attach_name(enum config_attach a);
 
 struct json_object;
 

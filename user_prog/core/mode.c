@@ -48,3 +48,16 @@ enum config_mode mode_of_node(enum config_mode wanted, const struct mode_kernel 
 		 netkit_pods ? "; netkit pods use netkit" : "");
 	return CONFIG_MODE_VETH;
 }
+
+enum config_attach mode_attach(enum config_attach wanted, const struct mode_kernel *k, char *why,
+			       size_t max)
+{
+	const char *how = wanted == CONFIG_ATTACH_AUTO ? "auto" : "configured";
+
+	if (wanted == CONFIG_ATTACH_FILTER) {
+		snprintf(why, max, "configured");
+		return CONFIG_ATTACH_FILTER;
+	}
+	snprintf(why, max, "%s: %s", how, k->tcx ? "the kernel has tcx" : k->tcx_why);
+	return k->tcx ? CONFIG_ATTACH_TCX : CONFIG_ATTACH_FILTER;
+}

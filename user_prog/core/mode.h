@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where a pod's packets are met: which mode for which pod. Pure.
+ * Where a pod's packets are met: which mode for which pod, and how programs get there. Pure.
  *
  *   rpeer   container-side veth, TC egress, inside the pod's namespace: no queue between
  *           pod and NIC. Needs bpf_redirect_rpeer() of the kernel patch
@@ -26,14 +26,18 @@
  * struct mode_kernel - what the running kernel offers, found out by trying
  * @rpeer: the program that calls bpf_redirect_rpeer() is loaded, or may be
  * @netkit: programs can be attached to netkit pairs
+ * @tcx: programs can be attached with tcx
  * @rpeer_why: why not, for people
  * @netkit_why: why not
+ * @tcx_why: why not
  */
 struct mode_kernel {
 	bool rpeer;
 	bool netkit;
+	bool tcx;
 	char rpeer_why[MODE_WHY];
 	char netkit_why[MODE_WHY];
+	char tcx_why[MODE_WHY];
 };
 
 /** mode_of_link() - VETH, RPEER or NETKIT for one pod interface */
@@ -56,5 +60,12 @@ const char *mode_missing(enum config_mode wanted, const struct mode_kernel *k);
 enum config_mode mode_of_node(enum config_mode wanted, const struct mode_kernel *k,
 			      unsigned int netkit_pods, unsigned int other_pods, char *why,
 			      size_t max);
+
+/**
+ * mode_attach() - TCX or FILTER: how programs are attached
+ * @why: explanation for people, @max bytes
+ */
+enum config_attach mode_attach(enum config_attach wanted, const struct mode_kernel *k, char *why,
+			       size_t max);
 
 #endif

@@ -51,6 +51,16 @@ static void show_fast_path(struct json_object *s, const struct show_options *o, 
 	     100 * fast / all, table_count(m, masq), table_count(r, rest), table_count(v, slow));
 }
 
+/* "tcx (auto: the kernel has tcx)" */
+static void show_choice(struct json_object *s, const struct show_options *o, FILE *out,
+			const char *key, const char *why_key)
+{
+	const char *why = jsonx_str(s, why_key);
+
+	line(out, o, key, TABLE_PLAIN, "%s%s%s%s", jsonx_str(s, key), *why ? " (" : "", why,
+	     *why ? ")" : "");
+}
+
 static void show_tcp(struct json_object *s, const struct show_options *o, FILE *out)
 {
 	const char *why = jsonx_str(s, "tcp_reason");
@@ -150,7 +160,6 @@ static int show_programs(struct json_object *s, const struct show_options *o, FI
 
 int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 {
-	const char *why = jsonx_str(s, "mode_reason");
 	uint64_t up = jsonx_u64(s, "peers_up"), peers = jsonx_u64(s, "peers");
 	uint64_t on = jsonx_u64(s, "pods_attached"), pods = jsonx_u64(s, "pods");
 	char a[TABLE_NUM], b[TABLE_NUM];
@@ -159,8 +168,8 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 	line(out, o, "xmasqd", TABLE_PLAIN, "%s, pid %" PRIu64 ", up %s, epoch %08" PRIx64,
 	     jsonx_str(s, "version"), jsonx_u64(s, "pid"), table_time(a, jsonx_i64(s, "uptime_ms")),
 	     jsonx_u64(s, "epoch"));
-	line(out, o, "mode", TABLE_PLAIN, "%s%s%s%s", jsonx_str(s, "mode"), *why ? " (" : "", why,
-	     *why ? ")" : "");
+	show_choice(s, o, out, "mode", "mode_reason");
+	show_choice(s, o, out, "attach", "attach_reason");
 	line(out, o, "node", TABLE_PLAIN, "%s on %s; masquerade port %" PRIu64 ", lease %s",
 	     *jsonx_str(s, "node_addrs") ? jsonx_str(s, "node_addrs") : "no address",
 	     *jsonx_str(s, "nics") ? jsonx_str(s, "nics") : "no interface",

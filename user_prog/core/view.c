@@ -129,6 +129,8 @@ struct json_object *view_status_json(const struct view_status *s)
 	ok = jsonx_put_str(o, "version", s->version) && jsonx_put_u64(o, "pid", s->pid) &&
 	     jsonx_put_u64(o, "uptime_ms", s->uptime_ms) && jsonx_put_u64(o, "epoch", s->epoch) &&
 	     jsonx_put_str(o, "mode", s->mode) && jsonx_put_str(o, "mode_reason", s->mode_reason) &&
+	     jsonx_put_str(o, "attach", s->attach) &&
+	     jsonx_put_str(o, "attach_reason", s->attach_reason) &&
 	     jsonx_put_str(o, "node_addrs", s->node_addrs) &&
 	     (!s->node_addrs_unused || !*s->node_addrs_unused ||
 	      jsonx_put_str(o, "node_addrs_unused", s->node_addrs_unused)) &&

@@ -47,6 +47,8 @@ struct view_status {
 	uint64_t epoch;
 	const char *mode;	       /* rpeer, netkit, veth: see mode_of_node() */
 	const char *mode_reason;       /* why this one */
+	const char *attach;	       /* tcx, filter: see mode_attach() */
+	const char *attach_reason;     /* why this one */
 	const char *node_addrs;	       /* "172.31.0.1", comma separated */
 	const char *node_addrs_unused; /* those beyond XM_NODES_MAX; NULL or "" none */
 	const char *nics;	       /* "eth0", comma separated */

@@ -40,6 +40,13 @@ int datapath_prog_fd(const struct datapath *d, enum datapath_prog which)
 	return bpf_program__fd(bpf_object__find_program_by_name(d->skel->obj, prog_names[which]));
 }
 
+/* All others do the same twice, or redirect; that a renewal may be put off, and that packets
+ * are counted twice, is all that comes of it. */
+int datapath_first_fd(const struct datapath *d, enum datapath_prog which)
+{
+	return which == DATAPATH_NIC_EGRESS ? bpf_program__fd(d->skel->progs.xmasq_nic_first) : -1;
+}
+
 int datapath_prog_info(const struct datapath *d, enum datapath_prog which, uint32_t *id,
 		       uint32_t *insns)
 {
@@ -169,6 +176,7 @@ static struct xmasq_bpf *load_once(const struct datapath *d, const struct config
 	memcpy((void *)&skel->rodata->cfg, &x, sizeof(x));
 	*err = bpf_program__set_autoload(skel->progs.xmasq_rpeer_egress,
 					 d->kernel.rpeer && c->mode != CONFIG_MODE_VETH);
+	*err = *err ?: bpf_program__set_autoload(skel->progs.xmasq_nic_first, d->changes_way);
 	*err = *err ?: set_maps(skel, d, c, old);
 	*err = *err ?: xmasq_bpf__load(skel);
 	if (*err) {
@@ -224,6 +232,10 @@ int datapath_probe(struct datapath *d)
 	if (!k->netkit)
 		snprintf(k->netkit_why, sizeof(k->netkit_why),
 			 "the kernel lacks netkit (CONFIG_NETKIT, Linux 6.7 and newer)");
+	k->tcx = btf__find_by_name_kind(btf, "tcx_prog_attach", BTF_KIND_FUNC) > 0;
+	if (!k->tcx)
+		snprintf(k->tcx_why, sizeof(k->tcx_why),
+			 "the kernel lacks tcx (Linux 6.6 and newer)");
 	btf__free(btf);
 	return 0;
 }

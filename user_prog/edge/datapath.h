@@ -53,10 +53,11 @@ struct datapath {
 	struct xm_clock clock;	   /* last sample */
 	struct mode_kernel kernel; /* what the kernel offers, see datapath_probe() */
 	uint32_t hz;
-	bool reused;   /* maps of an earlier run were taken over */
-	bool made_dir; /* pin_dir was not there */
-	int lock_fd;   /* of pin_dir; -1 none */
-	int pin_err;   /* of the last datapath_repin() */
+	bool changes_way; /* load what datapath_first_fd() is about */
+	bool reused;	  /* maps of an earlier run were taken over */
+	bool made_dir;	  /* pin_dir was not there */
+	int lock_fd;	  /* of pin_dir; -1 none */
+	int pin_err;	  /* of the last datapath_repin() */
 	char pin_dir[CONFIG_PATH_MAX];
 };
 
@@ -122,6 +123,14 @@ void datapath_wait_quiet(const char *pin_dir);
 
 /** datapath_prog_fd() - descriptor that stays @d's; negative when that program is not loaded */
 int datapath_prog_fd(const struct datapath *d, enum datapath_prog which);
+
+/**
+ * datapath_first_fd() - the program that stands before @which while both are on a hook
+ *
+ * See tc_attach(). Return: descriptor that stays @d's; negative when @which may run twice on a
+ * packet, or without @d->changes_way.
+ */
+int datapath_first_fd(const struct datapath *d, enum datapath_prog which);
 
 /**
  * datapath_instance() - load DATAPATH_RPEER_EGRESS for one pod

@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
+#include "mprog.h"
 #include "netns.h"
 #include "tc_look.h"
 #include "tc_owned.h"
@@ -21,6 +23,7 @@ struct tc {
 	uint32_t priority;
 	uint32_t observe_priority;
 	uint32_t handle;
+	bool tcx;
 	struct tc_owned owned;
 };
 
@@ -44,6 +47,7 @@ int tc_open(struct tc **out, const struct tc_opts *opts)
 	t->priority = opts->priority;
 	t->observe_priority = opts->observe_priority;
 	t->handle = opts->handle;
+	t->tcx = opts->tcx;
 	err = tc_owned_open(&t->owned, opts->state_dir);
 	if (err) {
 		tc_close(t);
@@ -223,44 +227,6 @@ static int same_prog(int prog_fd, uint32_t id)
 	return !bpf_obj_get_info_by_fd(prog_fd, &info, &len) && info.id == id;
 }
 
-int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, struct tc_error *err)
-{
-	struct bpf_tc_opts opts = {
-		.sz = sizeof(opts),
-		.prog_fd = prog_fd,
-		.handle = t->handle,
-		.priority = priority_of(t, dir),
-	};
-	struct bpf_tc_hook hook;
-	struct place p;
-	int ret;
-
-	err->text[0] = '\0';
-	ret = find_place(t, ifindex, dir, &p);
-	if (ret) {
-		explain(err, "cannot list filters: %s", strerror(-ret));
-		return ret;
-	}
-	if (p.is == PLACE_TAKEN) {
-		explain_taken(t, dir, &p.f, err);
-		return -EEXIST;
-	}
-	if (p.is == PLACE_OURS && same_prog(prog_fd, p.f.bpf_id))
-		return 0;
-	if (p.is == PLACE_OURS)
-		opts.flags = BPF_TC_F_REPLACE;
-	ret = need_qdisc(t, ifindex, err);
-	if (ret)
-		return ret;
-	set_hook(&hook, ifindex, point_of(dir));
-	ret = bpf_tc_attach(&hook, &opts);
-	if (ret) {
-		explain(err, "cannot attach: %s", strerror(-ret));
-		drop_qdisc(t, ifindex);
-	}
-	return ret;
-}
-
 static int remove_filter(uint32_t ifindex, enum tc_dir dir, uint32_t priority, uint32_t handle)
 {
 	struct bpf_tc_opts opts = {
@@ -276,17 +242,138 @@ static int remove_filter(uint32_t ifindex, enum tc_dir dir, uint32_t priority, u
 	return err == -ENOENT || err == -ENODEV ? 0 : err;
 }
 
-int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir)
+static enum mprog_hook hook_of(enum tc_dir dir)
+{
+	return dir == TC_INGRESS ? MPROG_TCX_INGRESS : MPROG_TCX_EGRESS;
+}
+
+static bool inside(enum tc_dir dir)
+{
+	return dir == TC_EGRESS_INSIDE;
+}
+
+/* What only watches has to be behind all others, and so behind the filters. */
+static bool may_be_tcx(enum tc_dir dir)
+{
+	return dir != TC_EGRESS_LAST;
+}
+
+static int query_tcx(uint32_t ifindex, enum tc_dir dir, uint32_t *id)
+{
+	*id = 0;
+	return may_be_tcx(dir) ? mprog_query(ifindex, hook_of(dir), inside(dir), id) : -ENOENT;
+}
+
+static int attach_filter(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, int first_fd,
+			 struct tc_error *err)
+{
+	struct bpf_tc_opts opts = {
+		.sz = sizeof(opts),
+		.prog_fd = prog_fd,
+		.handle = t->handle,
+		.priority = priority_of(t, dir),
+	};
+	struct bpf_tc_hook hook;
+	struct place p;
+	uint32_t tcx;
+	int ret;
+
+	ret = find_place(t, ifindex, dir, &p);
+	if (ret) {
+		explain(err, "cannot list filters: %s", strerror(-ret));
+		return ret;
+	}
+	if (p.is == PLACE_TAKEN) {
+		explain_taken(t, dir, &p.f, err);
+		return -EEXIST;
+	}
+	ret = query_tcx(ifindex, dir, &tcx);
+	if (!ret && first_fd >= 0)
+		ret = mprog_attach(ifindex, hook_of(dir), inside(dir), first_fd, err);
+	if (ret && ret != -ENOENT)
+		return ret;
+	if (p.is == PLACE_FREE || !same_prog(prog_fd, p.f.bpf_id)) {
+		if (p.is == PLACE_OURS)
+			opts.flags = BPF_TC_F_REPLACE;
+		ret = need_qdisc(t, ifindex, err);
+		if (ret)
+			return ret;
+		set_hook(&hook, ifindex, point_of(dir));
+		ret = bpf_tc_attach(&hook, &opts);
+		if (ret) {
+			explain(err, "cannot attach: %s", strerror(-ret));
+			drop_qdisc(t, ifindex);
+			return ret;
+		}
+	}
+	ret = tcx ? mprog_detach(ifindex, hook_of(dir), inside(dir)) : 0;
+	if (ret < 0)
+		explain(err, "cannot remove an older program from tcx: %s", strerror(-ret));
+	return ret < 0 ? ret : 0;
+}
+
+static int attach_tcx(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, int first_fd,
+		      struct tc_error *err)
 {
 	struct place p;
-	int err;
+	bool filter;
+	int ret;
+
+	ret = find_place(t, ifindex, dir, &p);
+	if (ret) {
+		explain(err, "cannot list filters: %s", strerror(-ret));
+		return ret;
+	}
+	filter = p.is == PLACE_OURS;
+	ret = mprog_attach(ifindex, hook_of(dir), inside(dir),
+			   filter && first_fd >= 0 ? first_fd : prog_fd, err);
+	if (ret || !filter)
+		return ret;
+	/* Its qdisc stays until we clean up: the kernel stops the interface while one is removed
+	 * (dev_deactivate() in qdisc_graft()), and packets are lost. */
+	ret = remove_filter(ifindex, dir, p.priority, t->handle);
+	if (ret) {
+		explain(err, "cannot remove an older filter: %s", strerror(-ret));
+		return ret;
+	}
+	return mprog_attach(ifindex, hook_of(dir), inside(dir), prog_fd, err);
+}
+
+int tc_attach(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, int first_fd,
+	      struct tc_error *err)
+{
+	char name[IF_NAMESIZE] = "?";
+	int ret;
+
+	err->text[0] = '\0';
+	if (t->tcx && may_be_tcx(dir)) {
+		ret = attach_tcx(t, ifindex, dir, prog_fd, first_fd, err);
+		if (ret != -EINVAL && ret != -EOPNOTSUPP && ret != -ERANGE)
+			return ret;
+		if_indextoname(ifindex, name);
+		log_warn("%s: %s%s; attaching a filter instead", name, err->text,
+			 ret == -ERANGE ? " (its list of programs is full)" : "");
+		err->text[0] = '\0';
+	}
+	return attach_filter(t, ifindex, dir, prog_fd, first_fd, err);
+}
+
+static int detach_tcx(uint32_t ifindex, enum tc_dir dir)
+{
+	return may_be_tcx(dir) ? mprog_detach(ifindex, hook_of(dir), inside(dir)) : 0;
+}
+
+int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir)
+{
+	int err, err2 = detach_tcx(ifindex, dir);
+	struct place p;
 
 	err = find_place(t, ifindex, dir, &p);
 	if (!err && p.is == PLACE_OURS)
 		err = remove_filter(ifindex, dir, priority_of(t, dir), t->handle);
 	if (!err)
 		drop_qdisc(t, ifindex);
-	return err;
+	return err2 < 0 ? err2 : err;
 }
 
 int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id)
@@ -294,14 +381,28 @@ int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id)
 	struct place p;
 	int err;
 
-	*prog_id = 0;
+	err = query_tcx(ifindex, dir, prog_id);
+	if (err != -ENOENT)
+		return err;
 	err = find_place(t, ifindex, dir, &p);
 	if (err)
 		return err;
-	if (p.is == PLACE_FREE)
+	if (p.is == PLACE_FREE || (p.is == PLACE_TAKEN && t->tcx && may_be_tcx(dir)))
 		return -ENOENT;
 	*prog_id = p.f.bpf_id;
 	return p.is == PLACE_OURS ? 0 : -EEXIST;
+}
+
+bool tc_changes_way(struct tc *t, uint32_t ifindex, enum tc_dir dir)
+{
+	struct place p;
+	uint32_t id;
+
+	if (!may_be_tcx(dir))
+		return false;
+	if (!t->tcx)
+		return !query_tcx(ifindex, dir, &id);
+	return !find_place(t, ifindex, dir, &p) && p.is == PLACE_OURS;
 }
 
 struct cleanup {
@@ -339,6 +440,11 @@ static void clean_dir(struct cleanup *c, uint32_t ifindex, enum tc_dir dir)
 	unsigned int i;
 	int err;
 
+	err = c->keep && c->keep(ifindex, dir, c->arg) ? 0 : detach_tcx(ifindex, dir);
+	if (err > 0)
+		c->removed += err;
+	else if (err && !c->err)
+		c->err = err;
 	c->n = 0;
 	c->dir = dir;
 	err = tc_look_filters(ifindex, dir, on_ours, c);
@@ -351,13 +457,24 @@ static void clean_dir(struct cleanup *c, uint32_t ifindex, enum tc_dir dir)
 		c->err = err;
 }
 
+static bool keeps_any(const struct cleanup *c, uint32_t ifindex)
+{
+	bool any = false;
+
+	for (enum tc_dir dir = TC_INGRESS; c->keep && !any && dir <= TC_EGRESS_INSIDE; dir++)
+		any = c->keep(ifindex, dir, c->arg);
+	return any;
+}
+
 static int clean_link(uint32_t ifindex, void *arg)
 {
 	struct cleanup *c = arg;
 
 	clean_dir(c, ifindex, TC_INGRESS);
 	clean_dir(c, ifindex, TC_EGRESS);
-	drop_qdisc(c->t, ifindex);
+	/* See attach_tcx() for one that is empty where we are in use. */
+	if (!keeps_any(c, ifindex))
+		drop_qdisc(c->t, ifindex);
 	return 0;
 }
 
@@ -366,7 +483,8 @@ static int clean_link_inside(uint32_t ifindex, void *arg)
 	struct cleanup *c = arg;
 
 	clean_dir(c, ifindex, TC_EGRESS_INSIDE);
-	drop_qdisc(c->t, ifindex);
+	if (!keeps_any(c, ifindex))
+		drop_qdisc(c->t, ifindex);
 	return 0;
 }
 

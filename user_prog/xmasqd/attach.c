@@ -9,7 +9,7 @@
 
 #include "daemon.h"
 #include "log.h"
-#include "netkit.h"
+#include "mprog.h"
 #include "place.h"
 
 static const char *role_name(enum reconcile_role role)
@@ -344,8 +344,7 @@ static void clean_netns(int32_t nsid, int fd, void *arg)
 static int clean_elsewhere(struct daemon *d, bool keep)
 {
 	struct elsewhere e = { .d = d, .keep = keep };
-	int err = netns_each(clean_netns, &e);
-	uint32_t id;
+	int err = netns_each(clean_netns, &e), n;
 
 	e.err = e.err ?: err;
 	for (size_t i = 0; i < d->inv.n_links; i++) {
@@ -353,12 +352,13 @@ static int clean_elsewhere(struct daemon *d, bool keep)
 		const struct attachment *a = attach_find(d, l->ifindex);
 
 		if (strcmp(l->kind, "netkit") != 0 || !l->primary ||
-		    (keep && a && a->as.mode == CONFIG_MODE_NETKIT) ||
-		    netkit_query(l->ifindex, &id))
+		    (keep && a && a->as.mode == CONFIG_MODE_NETKIT))
 			continue;
-		err = netkit_detach(l->ifindex);
-		e.err = e.err ?: err;
-		e.removed += !err;
+		n = mprog_detach(l->ifindex, MPROG_NETKIT_PEER, false);
+		if (n < 0)
+			e.err = e.err ?: n;
+		else
+			e.removed += n;
 	}
 	return e.err ?: e.removed;
 }
@@ -550,6 +550,18 @@ bool attach_nodes(struct daemon *d)
 	memcpy(d->nodes, now.v, sizeof(now.v));
 	d->n_nodes = now.n;
 	return true;
+}
+
+bool attach_changes_way(struct daemon *d)
+{
+	for (size_t i = 0; i < d->want.n; i++) {
+		const struct reconcile_item *it = &d->want.v[i];
+
+		if (it->attach && it->key.role == RECONCILE_NIC &&
+		    tc_changes_way(d->tc, it->key.ifindex, TC_EGRESS))
+			return true;
+	}
+	return false;
 }
 
 void attach_replace(struct daemon *d)

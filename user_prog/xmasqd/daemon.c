@@ -65,6 +65,11 @@ enum config_mode daemon_mode(const struct daemon *d, char *why, size_t max)
 	return mode_of_node(d->cfg.mode, &d->dp.kernel, n[true], n[false], why, max);
 }
 
+enum config_attach daemon_attach(const struct daemon *d, char *why, size_t max)
+{
+	return mode_attach(d->cfg.attach, &d->dp.kernel, why, max);
+}
+
 /* ---- start ---- */
 
 /* For steps that say nothing themselves. */
@@ -98,12 +103,27 @@ static int open_signals(struct daemon *d)
 	return d->signal_fd < 0 ? -errno : 0;
 }
 
+static int probe(struct daemon *d)
+{
+	int err = datapath_probe(&d->dp);
+
+	if (err || d->cfg.attach != CONFIG_ATTACH_TCX || d->dp.kernel.tcx)
+		return err;
+	log_error(
+		"%s: attach tcx is not possible: %s; use \"auto\", which attaches filters where there is no tcx",
+		d->config_path, d->dp.kernel.tcx_why);
+	return -EOPNOTSUPP;
+}
+
+/* To clean up, without knowing what the kernel has: nothing is attached then. */
 static int open_tc(struct daemon *d)
 {
+	char why[MODE_WHY * 2];
 	struct tc_opts opts = {
 		.priority = d->cfg.tc_priority,
 		.observe_priority = d->cfg.tc_observe_priority,
 		.handle = d->cfg.tc_handle,
+		.tcx = daemon_attach(d, why, sizeof(why)) == CONFIG_ATTACH_TCX,
 		.state_dir = d->cfg.state_dir,
 	};
 	int err;
@@ -134,10 +154,7 @@ static int open_datapath(struct daemon *d)
 	const char *missing;
 	int err;
 
-	err = datapath_probe(&d->dp);
-	err = err
-		      ?: said(reconcile_desired(&d->inv, &d->cfg, &d->dp.kernel, &d->want),
-			      "list interfaces");
+	err = said(reconcile_desired(&d->inv, &d->cfg, &d->dp.kernel, &d->want), "list interfaces");
 	if (err)
 		return err;
 	attach_nodes(d);
@@ -148,6 +165,7 @@ static int open_datapath(struct daemon *d)
 		log_warn(
 			"no underlay interface with an IPv4 address yet: everything stays on the overlay; check \"underlay\" in %s",
 			d->config_path);
+	d->dp.changes_way = attach_changes_way(d);
 	missing = mode_missing(d->cfg.mode, &d->dp.kernel);
 	if (!missing) {
 		err = datapath_open(&d->dp, &d->cfg, d->nodes, d->n_nodes, peers_event, d);
@@ -198,6 +216,7 @@ static int start(struct daemon *d)
 	err = err ?: open_ctl(d, false);
 	err = err ?: datapath_lock(&d->dp, d->cfg.pin_dir, true);
 	err = err ?: peers_open(d);
+	err = err ?: probe(d);
 	err = err ?: open_tc(d);
 	err = err ?: open_rtnl(d);
 	err = err ?: conntrack_open(d);
@@ -216,6 +235,7 @@ static int start(struct daemon *d)
 	if (attach_sync(d))
 		log_warn("some interfaces could not be attached; their pods stay on the overlay");
 	attach_sweep(d);
+	d->dp.changes_way = false;
 	peers_want_reports(d);
 	return 0;
 }
@@ -453,7 +473,8 @@ static int cleanup_only(struct daemon *d)
 
 int daemon_run(struct daemon *d, bool cleanup)
 {
-	char why[MODE_WHY * 2];
+	char why[MODE_WHY * 2], why_attach[MODE_WHY * 2];
+	const char *attach;
 	int err;
 
 	d->epoll_fd = -1;
@@ -473,9 +494,10 @@ int daemon_run(struct daemon *d, bool cleanup)
 		stop(d);
 		return err;
 	}
-	log_info("running: mode %s (%s), masquerade port %u, lease %u ms",
-		 config_mode_name(daemon_mode(d, why, sizeof(why))), why, d->cfg.masquerade_port,
-		 d->cfg.lease_ms);
+	attach = config_attach_name(daemon_attach(d, why_attach, sizeof(why_attach)));
+	log_info("running: mode %s (%s), attach %s (%s), masquerade port %u, lease %u ms",
+		 config_mode_name(daemon_mode(d, why, sizeof(why))), why, attach, why_attach,
+		 d->cfg.masquerade_port, d->cfg.lease_ms);
 	sdnotify_ready();
 	d->ready_us = daemon_now_us();
 	err = loop(d);

@@ -103,6 +103,8 @@ uint64_t daemon_now_ms(void);
 uint64_t daemon_now_us(void);
 /** daemon_mode() - see mode_of_node() */
 enum config_mode daemon_mode(const struct daemon *d, char *why, size_t max);
+/** daemon_attach() - see mode_attach() */
+enum config_attach daemon_attach(const struct daemon *d, char *why, size_t max);
 
 /* daemon.c */
 /**
@@ -132,6 +134,8 @@ struct attachment *attach_find(const struct daemon *d, uint32_t ifindex);
 const char *attach_why_not(const struct daemon *d, uint32_t ifindex);
 /** attach_nodes() - our underlay addresses by the inventory; true when they changed */
 bool attach_nodes(struct daemon *d);
+/** attach_changes_way() - whether programs of ours on a NIC go to tcx now, or from there */
+bool attach_changes_way(struct daemon *d);
 /**
  * attach_replace() - all attached programs by those of the present load
  *

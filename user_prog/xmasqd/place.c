@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "netkit.h"
+#include "mprog.h"
 
 /* A pair of places: the first is attached first and detached last. */
 static const struct place nic_places[2] = {
@@ -59,7 +59,7 @@ static int inside_attach(void *arg)
 	struct inside *in = arg;
 
 	in->inode = netns_inode();
-	return tc_attach(in->tc, in->ifindex, in->dir, in->fd, in->why);
+	return tc_attach(in->tc, in->ifindex, in->dir, in->fd, -1, in->why);
 }
 
 static int inside_detach(void *arg)
@@ -102,9 +102,10 @@ int place_attach(struct daemon *d, struct attachment *a, const struct place *p,
 	switch (p->where) {
 	case WHERE_TC:
 		return tc_attach(d->tc, a->key.ifindex, p->dir, datapath_prog_fd(&d->dp, p->prog),
-				 why);
+				 datapath_first_fd(&d->dp, p->prog), why);
 	case WHERE_NETKIT:
-		return netkit_attach(a->key.ifindex, datapath_prog_fd(&d->dp, p->prog), why);
+		return mprog_attach(a->key.ifindex, MPROG_NETKIT_PEER, false,
+				    datapath_prog_fd(&d->dp, p->prog), why);
 	case WHERE_INSIDE:
 		break;
 	}
@@ -137,7 +138,7 @@ void place_detach(struct daemon *d, const struct attachment *a, const struct pla
 		tc_detach(d->tc, a->key.ifindex, p->dir);
 		break;
 	case WHERE_NETKIT:
-		netkit_detach(a->key.ifindex);
+		mprog_detach(a->key.ifindex, MPROG_NETKIT_PEER, false);
 		break;
 	case WHERE_INSIDE:
 		run_inside(&a->key, inside_detach, &in);
@@ -156,7 +157,7 @@ int place_query(const struct daemon *d, const struct attachment *a, const struct
 	case WHERE_TC:
 		return tc_query(d->tc, a->key.ifindex, p->dir, id);
 	case WHERE_NETKIT:
-		return netkit_query(a->key.ifindex, id);
+		return mprog_query(a->key.ifindex, MPROG_NETKIT_PEER, false, id);
 	case WHERE_INSIDE:
 		break;
 	}

@@ -10,8 +10,8 @@
 
 /* How a program gets to its place. */
 enum place_where {
-	WHERE_TC,     /* filter on the interface */
-	WHERE_INSIDE, /* filter on the pod's end, in the pod's namespace */
+	WHERE_TC,     /* on the interface */
+	WHERE_INSIDE, /* on the pod's end, in the pod's namespace */
 	WHERE_NETKIT, /* program of the netkit pair */
 };
 

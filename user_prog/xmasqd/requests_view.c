@@ -81,6 +81,7 @@ int requests_status(struct daemon *d, struct json_object **result)
 	struct view_table tables[3];
 	struct rtnl_stats netlink;
 	char nics[128] = "", addrs[128] = "", why_mode[MODE_WHY * 2];
+	char why_attach[MODE_WHY * 2];
 	struct view_status s = {};
 	int err;
 
@@ -99,6 +100,8 @@ int requests_status(struct daemon *d, struct json_object **result)
 	s.epoch = d->dp.meta.epoch;
 	s.mode = config_mode_name(daemon_mode(d, why_mode, sizeof(why_mode)));
 	s.mode_reason = why_mode;
+	s.attach = config_attach_name(daemon_attach(d, why_attach, sizeof(why_attach)));
+	s.attach_reason = why_attach;
 	for (size_t i = 0; i < d->n_att; i++)
 		if (d->att[i].key.role == RECONCILE_NIC)
 			join(nics, sizeof(nics), d->att[i].name);

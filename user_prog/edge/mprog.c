@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "netkit.h"
+#include "mprog.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -12,10 +12,9 @@
 #include "tc.h"
 #include "tc_look.h"
 
-/* From include/uapi/linux/bpf.h of Linux 6.7; Debian 12's headers are of 6.1. */
-#define ATTACH_NETKIT_PEER 55
-#define ATTACH_REPLACE	   (1u << 2)
-#define ATTACH_BEFORE	   (1u << 3)
+/* From include/uapi/linux/bpf.h of Linux 6.6. */
+#define ATTACH_REPLACE (1u << 2)
+#define ATTACH_BEFORE  (1u << 3)
 
 #define PROGS_MAX 64 /* BPF_MPROG_MAX */
 
@@ -51,12 +50,12 @@ static int sys_bpf(enum bpf_cmd cmd, void *attr, size_t len)
 }
 
 /* Id of our program, 0 none. */
-static int find_ours(uint32_t ifindex, uint32_t *id)
+static int find_ours(uint32_t ifindex, enum mprog_hook hook, bool inside, uint32_t *id)
 {
 	uint32_t ids[PROGS_MAX] = { 0 };
 	struct query_attr q = {
 		.ifindex = ifindex,
-		.type = ATTACH_NETKIT_PEER,
+		.type = hook,
 		.prog_ids = (uintptr_t)ids,
 		.count = PROGS_MAX,
 	};
@@ -64,13 +63,13 @@ static int find_ours(uint32_t ifindex, uint32_t *id)
 
 	*id = 0;
 	err = sys_bpf(BPF_PROG_QUERY, &q, sizeof(q));
-	/* No list yet. */
-	if (err == -ENOENT)
+	/* No list yet; no such interface; not a netkit pair; a kernel that has no such hook. */
+	if (err == -ENOENT || err == -ENODEV || err == -ENXIO || err == -EINVAL)
 		return 0;
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < q.count && i < PROGS_MAX; i++) {
-		if (tc_look_our_prog(ids[i], false)) {
+		if (tc_look_our_prog(ids[i], inside)) {
 			*id = ids[i];
 			return 0;
 		}
@@ -78,9 +77,9 @@ static int find_ours(uint32_t ifindex, uint32_t *id)
 	return 0;
 }
 
-int netkit_query(uint32_t ifindex, uint32_t *prog_id)
+int mprog_query(uint32_t ifindex, enum mprog_hook hook, bool inside, uint32_t *prog_id)
 {
-	int err = find_ours(ifindex, prog_id);
+	int err = find_ours(ifindex, hook, inside, prog_id);
 
 	return err ?: *prog_id ? 0 : -ENOENT;
 }
@@ -96,19 +95,20 @@ static int id_of(int prog_fd, uint32_t *id)
 	return 0;
 }
 
-int netkit_attach(uint32_t ifindex, int prog_fd, struct tc_error *err)
+int mprog_attach(uint32_t ifindex, enum mprog_hook hook, bool inside, int prog_fd,
+		 struct tc_error *err)
 {
 	struct attach_attr a = {
 		.ifindex = ifindex,
 		.prog_fd = (__u32)prog_fd,
-		.type = ATTACH_NETKIT_PEER,
+		.type = hook,
 		.flags = ATTACH_BEFORE,
 	};
 	uint32_t ours, id = 0;
 	int ret, old = -1;
 
 	err->text[0] = '\0';
-	ret = find_ours(ifindex, &ours);
+	ret = find_ours(ifindex, hook, inside, &ours);
 	ret = ret ?: id_of(prog_fd, &id);
 	if (!ret && ours == id)
 		return 0;
@@ -123,25 +123,41 @@ int netkit_attach(uint32_t ifindex, int prog_fd, struct tc_error *err)
 	if (old >= 0)
 		close(old);
 	if (ret)
-		snprintf(err->text, sizeof(err->text), "cannot attach to the netkit pair: %s",
-			 strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "cannot attach to %s: %s",
+			 hook == MPROG_NETKIT_PEER ? "the netkit pair" : "tcx", strerror(-ret));
 	return ret;
 }
 
-int netkit_detach(uint32_t ifindex)
+static int detach_id(uint32_t ifindex, enum mprog_hook hook, uint32_t id)
 {
-	struct attach_attr a = { .ifindex = ifindex, .type = ATTACH_NETKIT_PEER };
-	uint32_t ours;
-	int ret, fd;
+	struct attach_attr a = { .ifindex = ifindex, .type = hook };
+	int fd = bpf_prog_get_fd_by_id(id);
+	int ret;
 
-	ret = find_ours(ifindex, &ours);
-	if (ret || !ours)
-		return ret == -ENODEV ? 0 : ret;
-	fd = bpf_prog_get_fd_by_id(ours);
 	if (fd < 0)
 		return fd;
 	a.prog_fd = (__u32)fd;
 	ret = sys_bpf(BPF_PROG_DETACH, &a, sizeof(a));
 	close(fd);
-	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
+	return ret;
+}
+
+int mprog_detach(uint32_t ifindex, enum mprog_hook hook, bool inside)
+{
+	int ret, removed = 0;
+	uint32_t ours;
+
+	for (int tries = 0; tries < PROGS_MAX; tries++) {
+		ret = find_ours(ifindex, hook, inside, &ours);
+		if (ret)
+			return ret;
+		if (!ours)
+			break;
+		ret = detach_id(ifindex, hook, ours);
+		/* Somebody else was faster: look again. */
+		if (ret && ret != -ENOENT && ret != -ENODEV)
+			return ret;
+		removed += !ret;
+	}
+	return removed;
 }
