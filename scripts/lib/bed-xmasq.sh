@@ -24,6 +24,7 @@ xmasqd_config()
 	# The NICs of a bed are veths: without an address of their own they look like pods.
 	[[ $UNDERLAY != vlan && $UNDERLAY != bond ]] || printf 'pods:\n  include: [10.244.0.0/16]\n'
 	printf '%s\n' "mode: $MODE" \
+		"attach: $ATTACH" \
 		'masquerade_port: 18477' \
 		'lease_ms: 1000' \
 		"pin_dir: /sys/fs/bpf/xmasq-$PREFIX-$1" \
@@ -115,22 +116,24 @@ nodes_or_all()
 
 xmasq_start()
 {
-	local mode=veth extra='' nodes=()
+	local mode=veth attach=auto extra='' nodes=()
 
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--mode)		need_value "$@"; mode=$2; shift 2 ;;
+		--attach)	need_value "$@"; attach=$2; shift 2 ;;
 		--config-extra)	need_value "$@"; extra=$2; shift 2 ;;
 		-*)		usage "xmasq start: unknown option '$1'" ;;
 		*)		nodes+=("$1"); shift ;;
 		esac
 	done
 	check_choice 'xmasq start: --mode' "$mode" auto veth rpeer netkit
+	check_choice 'xmasq start: --attach' "$attach" auto tcx filter
 	[ -z "$extra" ] || [ -r "$extra" ] || die "--config-extra: cannot read '$extra'"
 	nodes_or_all "${nodes[@]}"
 	need_program xmasqd
 	need_program xmasqctl
-	MODE=$mode EXTRA=$extra
+	MODE=$mode ATTACH=$attach EXTRA=$extra
 	run_all xmasqd_start "${NODE_LIST[@]}" || exit 1
 }
 

@@ -82,12 +82,13 @@ refused() {
 		"$BATS_FILE_TMPDIR/xmasqd" --config "$BATS_FILE_TMPDIR/empty" --check-config
 }
 
-@test "modes that this kernel lacks, a pin_dir that cannot be: refused, with what to do" {
+@test "modes and tcx that this kernel lacks, a pin_dir that cannot be: refused, with what to do" {
 	stop_clean n1
 	has_rpeer || refused 'mode rpeer is not possible: the kernel lacks bpf_redirect_rpeer()' \
 		-e 's/^mode: .*/mode: rpeer/'
 	has_netkit || refused 'mode netkit is not possible: the kernel lacks netkit' \
 		-e 's/^mode: .*/mode: netkit/'
+	has_tcx || refused 'attach tcx is not possible: the kernel lacks tcx' -e 's/^attach: .*/attach: tcx/'
 	refused "pin_dir $BATS_TEST_TMPDIR/pins is not on a bpffs; mount one" \
 		-e "s|^pin_dir: .*|pin_dir: $BATS_TEST_TMPDIR/pins|"
 	[ ! -e "$BATS_TEST_TMPDIR/pins" ]
@@ -108,6 +109,8 @@ refused() {
 	has_none n1p1
 	# Left, as was said.
 	inside n1 tc qdisc del dev "$P1" clsact
+	# All the others are in tcx, if there is one.
+	! uses_tcx || return 0
 	for nic in $NICS; do
 		inside n1 tc qdisc del dev "$nic" clsact
 	done

@@ -173,14 +173,14 @@ all_fast()
 
 # ---- what is on interfaces ---------------------------------------------------------
 
-# programs WHO INTERFACE: "ingress 1 0x584d xmasq_pod_egress" for each of its filters, names as
-# the kernel cuts them; "netkit xmasq_pod_egres" for programs of a netkit pair
+# programs WHO INTERFACE: "netkit xmasq_pod_egres" for programs of a netkit pair, "tcx ingress
+# xmasq_pod_egres" for those in tcx, "ingress 1 0x584d xmasq_pod_egres" for filters; names as the
+# kernel cuts them. Those of one kind in the order in which they run
 programs()
 {
 	local dir
 
-	[[ $2 != nk-* ]] || inside "$1" "$NETNS/netkit_programs.py" "$2"
-
+	inside "$1" "$MPROG" list "$2"
 	for dir in ingress egress; do
 		inside "$1" tc -j filter show dev "$2" "$dir" | jq -r --arg d "$dir" \
 			'.[] | select(.options) | "\($d) \(.pref) \(.options.handle) \(.options.prog.name)"'
@@ -201,17 +201,20 @@ host_dev()
 }
 
 # ours_on_pod "PRIORITY HANDLE" [POD [MODE]]: as pod_programs has them where the pod's mode puts
-# them; what watches deliveries is behind all others
+# them; what watches deliveries is behind all others, and so a filter in any case
 ours_on_pod()
 {
 	local pod=${2:-n1p1} mode
 
 	mode=${3:-$(mode_of "$(pod_kind "$pod")")}
 	[ "$mode" != netkit ] || kernel_name "netkit xmasq_pod_egress"
-	[ "$mode" != veth ] || kernel_name "ingress $1 xmasq_pod_egress"
+	[ "$mode" != veth ] || kernel_name "$(first_at ingress "$1") xmasq_pod_egress"
 	kernel_name "egress 65520 ${1#* } xmasq_pod_ingress"
-	[ "$mode" != rpeer ] || kernel_name "inside egress $1 xmasq_rpeer_egress"
+	[ "$mode" != rpeer ] || kernel_name "inside $(first_at egress "$1") xmasq_rpeer_egress"
 }
+
+# first_at DIRECTION "PRIORITY HANDLE": how a program of ours that comes first is attached here
+first_at() { uses_tcx && echo "tcx $1" || echo "$1 $2"; }
 
 # kernel_name WORDS: the last of them as long as the kernel keeps it
 kernel_name()
@@ -221,7 +224,10 @@ kernel_name()
 	echo "${1% *} ${name:0:15}"
 }
 
-ours_on_nic() { printf '%s\n' "ingress $1 xmasq_nic_ingre" "egress $1 xmasq_nic_egres"; }
+ours_on_nic()
+{
+	printf '%s\n' "$(first_at ingress "$1") xmasq_nic_ingre" "$(first_at egress "$1") xmasq_nic_egres"
+}
 
 # has_ours NODE INTERFACE: all of them are there; of a pod's interface on both sides
 has_ours()

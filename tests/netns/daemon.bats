@@ -23,6 +23,7 @@ teardown()
 		"$BED" pod-del n1 $p 2>/dev/null || :
 	done
 	burst_remove 2>/dev/null || :
+	[ -n "${BATS_TEST_COMPLETED:-}" ] || neighbours_leave 2>/dev/null
 	for node in n1 n2; do
 		inside "$node" sysctl -qw "$RESERVED="
 	done
@@ -234,9 +235,10 @@ passes() { inside n1p1 ping -q -c 1 -W 1 -Q "$1" "$(ip_of n2p1)" >/dev/null; }
 @test "another agent's filter in our place: refused by name, the rest attached, taken when free" {
 	# Where a pod's packets are met is another place in each mode; where deliveries are observed is
 	# not, and in the better modes the host side stands in for a place that is taken.
-	local dir=ingress prio=1 key='tc\.priority'
+	# In tcx there is room for everybody.
+	local dir=egress prio=65520 key='tc\.observe_priority'
 
-	[ "$(mode_of "$(pod_kind n1p2)")" = veth ] || dir=egress prio=65520 key='tc\.observe_priority'
+	[ "$(mode_of "$(pod_kind n1p2)")" != veth ] || uses_tcx || dir=ingress prio=1 key='tc\.priority'
 	agent_make
 	"$BED" pod-add n1 2
 	"$BED" xmasq stop n1
@@ -266,6 +268,16 @@ passes() { inside n1p1 ping -q -c 1 -W 1 -Q "$1" "$(ip_of n2p1)" >/dev/null; }
 	live
 	for dev in "$P1" "$NIC"; do
 		log_mark n1
+		if [ "$dev" = "$NIC" ] && uses_tcx; then
+			# Nothing of ours is in a qdisc there.
+			run ! inside n1 tc qdisc del dev "$dev" clsact
+			inside n1 tc qdisc add dev "$dev" clsact
+			inside n1 tc qdisc del dev "$dev" clsact
+			has_ours n1 "$dev"
+			all_fast n1 n2
+			run ! logged n1 'by somebody'
+			continue
+		fi
 		inside n1 tc qdisc del dev "$dev" clsact
 		wait_until 1 has_ours n1 "$dev"
 		logged n1 "warn  programs of $dev were removed by somebody"
@@ -278,8 +290,95 @@ passes() { inside n1p1 ping -q -c 1 -W 1 -Q "$1" "$(ip_of n2p1)" >/dev/null; }
 	agent_make
 	inside n1 tc filter del dev "$P1" egress prio 65520
 	wait_until 1 has_ours n1 "$P1"
-	inside n1 tc filter del dev "$NIC" ingress
+	uses_tcx || inside n1 tc filter del dev "$NIC" ingress
 	wait_until 1 has_ours n1 "$NIC"
+}
+
+# No event tells of it; the daemon looks every 5 s.
+@test "programs detached from tcx by hand are back within 7 s" {
+	has_tcx || skip "allowed: this kernel has no tcx"
+	log_mark n1
+	if ! uses_tcx; then
+		[ -z "$(inside n1 "$MPROG" list "$NIC")" ]
+		return
+	fi
+	inside n1 "$MPROG" detach "$NIC" egress xmasq_nic_egres
+	run ! has_ours n1 "$NIC"
+	wait_until 7 has_ours n1 "$NIC"
+	logged n1 "warn  programs of $NIC were removed by somebody"
+	[ "$(mode_of "$(pod_kind n1p1)")" = veth ] || return 0
+	inside n1 "$MPROG" detach "$P1" ingress xmasq_pod_egres
+	wait_until 7 has_ours n1 "$P1"
+}
+
+# tcx_is INTERFACE DIRECTION NAME...: these programs are in tcx there, in this order; ours only if ours
+# are in tcx at all
+tcx_is()
+{
+	local dev=$1 dir=$2 name
+
+	shift 2
+	diff <(for name; do
+		[[ $name != xmasq_* ]] || uses_tcx || continue
+		kernel_name "tcx $dir $name"
+	done) <(inside n1 "$MPROG" list "$dev" | grep "^tcx $dir ")
+}
+
+# neighbours_are OURS-ON-THE-NIC OURS-ON-THE-POD: other agents' programs are around them
+neighbours_are()
+{
+	tcx_is "$NIC" egress before ${1:+"$1"} behind &&
+		tcx_is "$P1" ingress before ${2:+"$2"} behind
+}
+
+neighbours_leave()
+{
+	local who
+
+	for who in before behind; do
+		inside n1 "$MPROG" detach "$NIC" egress $who || :
+		inside n1 "$MPROG" detach "$P1" ingress $who || :
+	done
+}
+
+@test "other agents' programs in tcx keep running before and behind ours, in their order" {
+	local nic=xmasq_nic_egress pod='' step
+
+	has_tcx || skip "allowed: this kernel has no tcx"
+	[ "$(mode_of "$(pod_kind n1p1)")" != veth ] || pod=xmasq_pod_egress
+	stop_clean n1
+	inside n1 "$MPROG" attach "$NIC" egress last behind
+	inside n1 "$MPROG" attach "$P1" ingress last behind 0x48
+	launch n1
+	# Ours are in front of what they found there.
+	tcx_is "$NIC" egress $nic behind
+	tcx_is "$P1" ingress ${pod:+"$pod"} behind
+	inside n1 "$MPROG" attach "$NIC" egress first before
+	inside n1 "$MPROG" attach "$P1" ingress first before 0x4c
+	peers_meet
+	live
+	for step in start TERM KILL reload; do
+		case $step in
+		TERM|KILL)	term n1 $step; launch n1 ;;
+		reload)		reload n1 'pods: {exclude: [10.244.9.0/24]}' ;;
+		esac
+		neighbours_are $nic "$pod"
+		wait_until 5 all_fast n1 n2
+		passes 0
+		run ! passes 0x48
+		run ! passes 0x4c
+	done
+	live_end
+	# A pod that is no longer ours; then the node.
+	reload n1 'pods: {exclude: [10.244.1.11/32]}'
+	wait_until 1 pod_refused n1 10.244.1.11 'excluded by pods.exclude'
+	neighbours_are $nic ''
+	stop_clean n1
+	neighbours_are '' ''
+	passes 0
+	run ! passes 0x48
+	run ! passes 0x4c
+	neighbours_leave
 }
 
 # ---- cleanup ------------------------------------------------------------------------
@@ -435,7 +534,7 @@ level_is() { ctl n1 config -o json | jq -e --arg l "$1" '.log.level == $l' >/dev
 	was=$(ctl n1 config -o json)
 	live
 	reload n1 'pods:' '  exclude: [10.244.1.11/33]'
-	logged n1 "error $(state n1)/xmasqd\.yaml:14:13: .*old configuration stays"
+	logged n1 "error $(state n1)/xmasqd\.yaml:15:13: .*old configuration stays"
 	reload n1 'pods: {exclude: [10.244.1.11/32]}' 'tables: {flows: 4096}'
 	logged n1 'error .*"tables\.flows" cannot change in a running daemon: restart'
 	rm "$(state n1)/xmasqd.yaml"

@@ -16,6 +16,7 @@
 # The bed and the mode are the caller's choice, so that every file runs on each of them:
 #
 #   XM_MODE		xmasq start --mode (default veth; netkit takes pods that are netkit-l2)
+#   XM_ATTACH		xmasq start --attach (default auto)
 #   XM_OVERLAY, XM_UNDERLAY, XM_POD, XM_TUNNEL_CSUM
 #			testbed.sh up --overlay, --underlay, --pod, --tunnel-csum, unless the file
 #			gives its own (defaults: those of testbed.sh)
@@ -46,11 +47,12 @@ bed_env()
 	cd "$BATS_TEST_DIRNAME/../.." || return 1
 	export BED=$PWD/scripts/testbed.sh BUILD=${XMASQ_BUILD:-build} XMASQ_BED
 	export FLOW=$BUILD/tests/tools/xmt-flow NETNS=$BATS_TEST_DIRNAME
-	export XM_MODE=${XM_MODE:-veth} XM_SLOW
+	export XM_MODE=${XM_MODE:-veth} XM_ATTACH=${XM_ATTACH:-auto} XM_SLOW
+	export MPROG=$BUILD/tests/tools/xmt-mprog
 	XMASQ_BED=xmt$(basename "$BATS_TEST_FILENAME" .bats)
 	unset XMASQ_TESTBED_FAIL_AT
 	[ "$(id -u)" = 0 ] || { echo "needs root: sudo make check" >&2; return 1; }
-	[ -x "$FLOW" ] || { echo "$FLOW is missing: run 'make tools'" >&2; return 1; }
+	[[ -x $FLOW && -x $MPROG ]] || { echo "$FLOW or $MPROG is missing: run 'make tools'" >&2; return 1; }
 	[ -n "${XM_SLOW:-}" ] || slow_measure
 }
 
@@ -138,6 +140,10 @@ nodes()    { local i; for ((i = 1; i <= NODES; i++)); do echo "n$i"; done; }
 # The names of functions are in the kernel's type information; bpftool would need seconds.
 has_rpeer()  { grep -qaF bpf_redirect_rpeer /sys/kernel/btf/vmlinux; }
 has_netkit() { grep -qaF netkit_prog_attach /sys/kernel/btf/vmlinux; }
+has_tcx()    { grep -qaF tcx_prog_attach /sys/kernel/btf/vmlinux; }
+
+# uses_tcx: whether programs have to be in tcx here, but for the one that watches deliveries
+uses_tcx() { [ "$XM_ATTACH" != filter ] && has_tcx; }
 
 # pod_kind POD: veth, netkit-l2... KIND_OF[POD] is for pods that a test adds with "--pod"
 declare -gA KIND_OF=()
@@ -185,8 +191,8 @@ inside() { nsenter --net="/run/netns/$XMASQ_BED-$1" -- "${@:2}"; }
 # ctl NODE ARGS...: xmasqctl
 ctl() { "$BUILD/xmasqctl" --socket "/run/xmasq-$XMASQ_BED/$1/xmasqd.sock" "${@:2}"; }
 
-# xmasq_start [NODE...] [options of testbed.sh xmasq start]: in mode XM_MODE
-xmasq_start() { "$BED" xmasq start --mode "$XM_MODE" "$@"; }
+# xmasq_start [NODE...] [options of testbed.sh xmasq start]: in mode XM_MODE, attached as XM_ATTACH says
+xmasq_start() { "$BED" xmasq start --mode "$XM_MODE" --attach "$XM_ATTACH" "$@"; }
 
 # xmasq_up [options]: on all nodes, then until all are peers
 xmasq_up()

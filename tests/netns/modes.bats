@@ -105,6 +105,20 @@ node_mode() {
 	fi
 }
 
+# node_attach: the same of how programs are attached
+node_attach() {
+	local how=configured
+
+	[ "$XM_ATTACH" != auto ] || how=auto
+	if [ "$XM_ATTACH" = filter ]; then
+		WANT=filter WHY=configured
+	elif has_tcx; then
+		WANT=tcx WHY="$how: the kernel has tcx"
+	else
+		WANT=filter WHY="$how: the kernel lacks tcx (Linux 6.6 and newer)"
+	fi
+}
+
 @test "status says the mode and why, pods show theirs, programs are there and nowhere else" {
 	local pod dev
 
@@ -112,6 +126,9 @@ node_mode() {
 	ctl n1 status | grep -F "mode"
 	status_is n1 ".mode == \"$WANT\" and (.mode_reason | startswith(\"$WHY\"))"
 	ctl n1 status | grep -E "^mode +$WANT \($WHY" || ctl n1 status | grep -F "$WANT ($WHY"
+	node_attach
+	status_is n1 ".attach == \"$WANT\" and .attach_reason == \"$WHY\""
+	ctl n1 status | grep -E "^attach +$WANT " | grep -F "($WHY)"
 	for pod in n1p1 n1p2 n2p1 n2p2; do
 		pod_mode $pod "$(mode_of "$(pod_kind $pod)")"
 		where_it_should $pod
@@ -162,8 +179,13 @@ node_mode() {
 	live
 	wait_until 3 all_fast n1 n2
 	# Once: it is back at once. In the other modes there is nothing of ours that it could remove.
-	if [ "$mode" = rpeer ]; then
-		log_mark n1
+	log_mark n1
+	if [ "$mode" = rpeer ] && uses_tcx; then
+		# Nobody is told: the daemon looks at a pod in turn.
+		inside n1p1 "$MPROG" detach eth0 egress xmasq_rpeer_egr
+		wait_until 30 where_it_should n1p1
+		logged n1 'warn .*were removed by somebody: attaching them again'
+	elif [ "$mode" = rpeer ]; then
 		inside n1p1 tc filter del dev eth0 egress
 		wait_until 3 where_it_should n1p1
 		logged n1 'warn .*were removed by somebody: attaching them again'
@@ -183,7 +205,7 @@ node_mode() {
 	done
 	echo "$i times, $(log_new n1 | wc -l) lines"
 	[ "$(log_new n1 | wc -l)" -le $((10 * XM_SLOW)) ]
-	[ "$mode" = rpeer ] || inside n1p1 tc qdisc del dev eth0 clsact
+	[ "$mode" = rpeer ] && ! uses_tcx || inside n1p1 tc qdisc del dev eth0 clsact
 	wait_until 5 where_it_should n1p1
 	wait_until 5 all_fast n1 n2
 	# The kernel stops an interface while a qdisc comes or goes, with or without us: four times here.
@@ -398,4 +420,46 @@ has_clsact() { inside "$1" tc qdisc show | grep -qw clsact; }
 		[ "$(ctl n1 status -o json | jq .epoch)" = "$epoch" ]
 	done
 	live_end '.stall_ms < 300 and (.lost // 0) == 0'
+}
+
+# attached_as NODE WAY: so it says, and so it is
+attached_as() {
+	local XM_ATTACH=$2
+
+	where_it_should "$1p1" && where_it_should "$1p2" &&
+		diff <(ours_on_nic "$HERE") <(programs "$1" "$NIC") || return 1
+	node_attach
+	status_is "$1" ".attach == \"$WANT\" and .attach_reason == \"$WHY\""
+}
+
+@test "a daemon that is started again to attach the other way moves its programs, and connections live" {
+	local way ways=(auto filter auto) epoch
+
+	! has_tcx || ways=(filter tcx filter tcx auto)
+	live
+	wait_until 3 all_fast n1 n2
+	epoch=$(ctl n1 status -o json | jq .epoch)
+	for way in "${ways[@]}"; do
+		term n1
+		XM_ATTACH=$way launch n1
+		attached_as n1 "$way"
+		wait_until 5 all_fast n1 n2
+		[ "$(ctl n1 status -o json | jq .epoch)" = "$epoch" ]
+		# The kernel stops the NIC while a qdisc comes or goes. It comes with the first filters,
+		# and no way from there takes it back.
+		inside n1 tc qdisc show dev "$NIC" | grep -qw clsact
+	done
+	live_end '.stall_ms < 300 and (.lost // 0) <= 1'
+	# Whoever cleans up need not know how it was.
+	for way in tcx filter; do
+		has_tcx || [ $way = filter ] || continue
+		stop_clean n1
+		XM_ATTACH=$way launch n1
+		term n1 KILL
+		sed -i "s/^attach: .*/attach: auto/" "$(state n1)/xmasqd.yaml"
+		xmasqd n1 --config "$(state n1)/xmasqd.yaml" --cleanup
+		has_none n1p1
+		[ -z "$(programs n1 "$NIC")" ]
+		run ! has_clsact n1
+	done
 }

@@ -107,7 +107,8 @@ both()
 }
 
 # view POD: what somebody in the pod sees of its network. In mode rpeer our program is in the pod, by
-# its nature: a qdisc and a filter that are left out here, and are all that modes.bats finds there.
+# its nature: a qdisc and a filter that are left out here (in tcx there are none), and are all that
+# modes.bats finds there.
 view()
 {
 	# shellcheck disable=SC2016 # the inner shell's

@@ -59,8 +59,9 @@ stub() {
 	run -0 "$BED" xmasq status
 	"$BED" xmasq kill n1
 	run -1 "$BED" xmasq status n1
-	"$BED" xmasq start n1 --mode rpeer
+	"$BED" xmasq start n1 --mode rpeer --attach filter
 	grep -q '^mode: rpeer' /run/xmasq-xmu1/n1/xmasqd.yaml
+	grep -q '^attach: filter' /run/xmasq-xmu1/n1/xmasqd.yaml
 	"$BED" xmasq stop
 	grep -q 'ended by SIGTERM' /run/xmasq-xmu1/n2/xmasqd.log
 	[ ! -e /run/xmasq-xmu1/n1/xmasqd.sock ]
@@ -156,6 +157,7 @@ stub() {
 	run -2 "$BED" xmasq dance
 	run -2 "$BED" xmasq start p1
 	run -2 "$BED" xmasq start --mode warp
+	run -2 "$BED" xmasq start --attach glue
 	run -2 "$FLOW"
 	run -2 "$FLOW" client --tcp --udp --host 10.0.0.1 --port 1
 }
