@@ -11,6 +11,8 @@
 #   tests/edge/test_*.c   -> build/tests/edge/test_* sanitized, with the sanitized edge; root
 #   tests/prog/*.c        -> build/tests/prog/xmasq-prog-test
 #   tests/tools/NAME.c    -> build/tests/tools/NAME
+#   tests/fuzz/fuzz_*.c   -> build/fuzz/fuzz_*       clang's libFuzzer, with the core and the
+#                            TC programs built for it; `make fuzz` only
 #
 # Sources are found by wildcard: add a file and run make. Variables: V=1 shows the commands;
 # BUILD= is the output directory; CC, CLANG, LLVM_STRIP, BPFTOOL choose tools; LIBBPF=system|src
@@ -97,6 +99,12 @@ SAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_SAN = -std=gnu11 -O1 -g $(WARN) $(SAN) -fno-omit-frame-pointer $(CPPFLAGS_ALL) \
 	$(EXTRA_CFLAGS)
 
+# Always clang: gcc has no libFuzzer. FUZZ_CC=clang-19 where the plain one lacks its run-time library.
+FUZZ_CC   ?= $(CLANG)
+CFLAGS_FUZZ = -std=gnu11 -O1 -g $(WARN) $(FUZZ_SAN) -fno-omit-frame-pointer \
+	-fno-sanitize-recover=all $(CPPFLAGS_ALL) $(EXTRA_CFLAGS)
+FUZZ_SAN := -fsanitize=address,undefined
+
 DEPS = -MMD -MP -MF $(@:.o=.d)
 
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmnl yaml-0.1 json-c nettle 2>/dev/null)
@@ -117,9 +125,11 @@ SRC_EDGET := $(sort $(wildcard tests/edge/test_*.c))
 SRC_EDGET_HELP := $(filter-out $(SRC_EDGET),$(sort $(wildcard tests/edge/*.c)))
 SRC_PROG  := $(sort $(wildcard tests/prog/*.c))
 SRC_TOOLS := $(sort $(wildcard tests/tools/*.c))
+SRC_FUZZ  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 san = $(patsubst %.c,$(BUILD)/asan/%.o,$(1))
+fuz = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(1))
 
 BPF_O     := $(BUILD)/xmasq.bpf.o
 SKEL      := $(BUILD)/xmasq.skel.h
@@ -134,6 +144,8 @@ UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(SRC_UNIT))
 EDGE_TESTS := $(patsubst %.c,$(BUILD)/%,$(SRC_EDGET))
 PROG_TEST := $(BUILD)/tests/prog/xmasq-prog-test
 TOOLS     := $(patsubst %.c,$(BUILD)/%,$(SRC_TOOLS))
+CORE_FUZZ_A := $(BUILD)/fuzz/libxmasq-core.a
+FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(SRC_FUZZ))
 
 # ---- what to build ----
 
@@ -169,6 +181,8 @@ $(BUILD)/.flags-san: FORCE
 	@printf '%s\n' '$(CC) $(CFLAGS_SAN)' | { $(call update,$@); }
 $(BUILD)/.flags-bpf: FORCE
 	@printf '%s\n' '$(CLANG) $(BPF_CFLAGS)' | { $(call update,$@); }
+$(BUILD)/.flags-fuzz: FORCE
+	@printf '%s\n' '$(FUZZ_CC) $(CFLAGS_FUZZ)' | { $(call update,$@); }
 # A source that is gone must leave its archive or program too.
 $(BUILD)/.sources: FORCE
 	@printf '%s\n' '$(SRC_CORE) $(SRC_EDGE) $(SRC_D) $(SRC_CTL) $(SRC_PROG) $(SRC_UNIT_HELP)' | \
@@ -270,6 +284,35 @@ $(PROG_TEST): $(call obj,$(SRC_PROG)) $(EDGE_A) $(CORE_A) $(BUILD)/.sources | $(
 $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o
 	$(call link,-pthread -lm)
 
+# ---- fuzz targets ----
+
+# The TC programs read what is not aligned, which their kernel allows (headers/parse.h), and
+# their warnings are those of their own build.
+$(call fuz,tests/fuzz/fuzz_prog.c tests/fuzz/bpf_shim.c): private FUZZ_FLAGS := \
+	-Itc_prog -Iheaders -fno-sanitize=alignment -Wno-missing-prototypes
+
+$(BUILD)/fuzz/obj/%.o: %.c $(BUILD)/.flags-fuzz | $(VERSION_H) $(LIBBPF_DEP)
+	$(call say,CC-FUZZ,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) $(CFLAGS_FUZZ) -fsanitize=fuzzer-no-link -Itests/fuzz $(FUZZ_FLAGS) $(DEPS) \
+		-c $< -o $@
+
+$(CORE_FUZZ_A): $(call fuz,$(SRC_CORE)) $(BUILD)/.sources
+	$(archive)
+
+$(BUILD)/fuzz/fuzz_prog: $(call fuz,tests/fuzz/bpf_shim.c)
+
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(CORE_FUZZ_A)
+	$(call say,LD-FUZZ,$@)
+	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -Wl,--as-needed $(LDFLAGS) -o $@ \
+		$(filter %.o %.a,$^) $(LIBS_CORE)
+
+.PHONY: fuzz fuzzers
+fuzzers: $(FUZZERS) ## Build the fuzz targets only (tests/fuzz/README.md)
+
+fuzz: fuzzers ## Fuzz each target for FUZZ_SECONDS (30)
+	@tests/fuzz/run.sh
+
 # ---- running ----
 
 # setup may install what the rest of this file looks for, so build in a make of its own. It gets
@@ -353,6 +396,6 @@ help: ## List the targets
 # ---- dependencies that the compilers wrote ----
 
 -include $(patsubst %.o,%.d,$(call obj,$(SRC_CORE) $(SRC_EDGE) $(SRC_D) $(SRC_CTL) $(SRC_PROG) \
-	$(SRC_TOOLS)) $(call san,$(SRC_CORE) $(SRC_EDGE) $(SRC_UNIT) $(SRC_UNIT_HELP) $(SRC_EDGET) \
+	$(SRC_TOOLS)) $(call fuz,$(SRC_CORE) $(SRC_FUZZ) tests/fuzz/bpf_shim.c) $(call san,$(SRC_CORE) $(SRC_EDGE) $(SRC_UNIT) $(SRC_UNIT_HELP) $(SRC_EDGET) \
 	$(SRC_EDGET_HELP)))
 -include $(BPF_O:.o=.d) $(wildcard $(BUILD)/clang-*/xmasq.bpf.d)

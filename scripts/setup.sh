@@ -13,7 +13,7 @@ set -euo pipefail
 declare -A why=(
 	[build]="compile xmasqd, xmasqctl and the BPF object"
 	[demo]="two nodes in network namespaces, traffic between them, a look at the packets"
-	[test]="unit tests, end-to-end tests, packet crafting, a second clang for the verifier"
+	[test]="unit tests, end-to-end tests, packet crafting, fuzzing, a second clang for the verifier"
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
 	[kernel]="build these kernels from Debian's source packages"
 	[lint]="static analysis and formatting"
@@ -24,7 +24,7 @@ declare -A pkgs=(
 	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
 	[test]="bats libcmocka-dev gojq nftables wireshark-common python3 python3-scapy
-		clang-19|clang-18|clang-17|clang-16"
+		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc

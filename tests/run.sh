@@ -3,7 +3,8 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog scripts netns vm (default: all, in this order)
+#   tests/run.sh [SUITE...]      suites: unit edge prog scripts netns vm (default: these, in this
+#                                order), and fuzz
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -13,6 +14,8 @@
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each
+#   fuzz     build/fuzz/fuzz_*, each for FUZZ_SECONDS and its inputs once (tests/fuzz/run.sh;
+#            `make fuzzers` builds them)
 #
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
@@ -23,7 +26,7 @@
 # nothing failed.
 #
 # Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below),
-# XM_VM_SET (sets of the matrix: "ci", or "ci all"), XM_VM_ONLY (a regular expression that picks
+# FUZZ_SECONDS (5), XM_VM_SET (sets of the matrix: "ci", or "ci all"), XM_VM_ONLY (a regular expression that picks
 # lines by their names, such as "6.1 .* rpeer").
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -31,7 +34,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [scripts]=300 [netns]=1500
-	[vm]=3000)
+	[vm]=3000 [fuzz]=600)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -323,6 +326,10 @@ suite_vm() {
 			cat "$0.err" >&2
 			exit "$(cat "$0.done")"' "$tmp/vm/$i"
 	done
+}
+
+suite_fuzz() {
+	FUZZ_SECONDS=${FUZZ_SECONDS:-5} run_tap fuzz "$(left)" tests/fuzz/run.sh --tap
 }
 
 suites=("$@")

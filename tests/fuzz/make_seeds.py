@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Write the seeds that are not text, or must not end with a newline: tests/fuzz/corpus/*/*.bin.
+
+    tests/fuzz/make_seeds.py
+
+The result is part of the tree: run it after a change here or of a target's input, and commit both.
+"""
+import os
+import re
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def write(target, name, data):
+    path = os.path.join(HERE, "corpus", target, name + ".bin")
+    with open(path, "wb") as f:
+        f.write(bytes(data))
+
+
+# ---- prog: see struct step and make_world() of fuzz_prog.c ----
+
+POD_EGRESS, NIC_EGRESS, NIC_INGRESS, POD_INGRESS, RPEER_EGRESS = range(5)
+(PLAIN, MASQUERADED, TUNNELED, TUNNELED_IN, NACK, HELLO, PROBE, ICMP, GUARDED) = range(9)
+REVERSE, STRANGER, OTHER_NODE, OTHER_WAY = 0x10, 0x20, 0x40, 0x80
+TCP, UDP = 0, 1  # flows of the world
+LABEL = 0x11
+
+
+def world(owner=1, flows=7, stage=2, acked=1, bits=0, more=0, pods=0, lease=0xCC, odd=0x80):
+    flow = [stage | (acked and 4), lease, LABEL - 1, odd]
+    return [owner | 2 | bits, flows, more, pods] + flow * 3
+
+
+def step(hook, shape, flow=TCP, payload=20, linear=255, csum=0, dev=0, fail=0, port=LABEL, time=0,
+         ttl=64, flags=0x10, edits=(), tunnel=0, cut=0):
+    out = [hook, shape, flow, payload, linear, csum, dev, fail, port >> 8, port & 255, time, ttl,
+           flags, len(edits), tunnel, cut]
+    for at, value in edits:
+        out += [at, value]
+    return out
+
+
+def learning(flow, label=0):
+    """From nothing to a label that is told, or heard."""
+    return (step(POD_EGRESS, PLAIN, flow)
+            + step(NIC_EGRESS, TUNNELED, flow, port=40000)
+            + step(POD_EGRESS, PLAIN, flow)
+            + step(NIC_EGRESS, TUNNELED, flow, port=40000, tunnel=32)
+            + step(NIC_INGRESS, TUNNELED_IN, flow | REVERSE, port=40000)
+            + step(POD_INGRESS, PLAIN, flow | REVERSE)
+            + (step(NIC_INGRESS, TUNNELED_IN, flow | REVERSE, port=label) if label
+               else step(NIC_EGRESS, TUNNELED, flow, port=40000, tunnel=33))
+            + step(POD_EGRESS, PLAIN, flow, time=20))
+
+
+def prog():
+    for owner in (0, 1):
+        for flow, proto in ((TCP, "tcp"), (UDP, "udp")):
+            name = "%s-%s" % ("owner" if owner else "other", proto)
+            out = []
+            for csum in (0, 1, 2, 3, 7, 16, 32, 64 + 3):
+                out += step(POD_EGRESS, PLAIN, flow, csum=csum)
+            write("prog", "masquerade-" + name, world(owner) + out)
+            out = []
+            for csum in (0, 1, 2, 3, 7, 16, 32, 64 + 3):
+                out += step(NIC_INGRESS, MASQUERADED, flow, csum=csum)
+            write("prog", "restore-" + name, world(owner) + out)
+            write("prog", "short-" + name, world(owner)
+                  + step(POD_EGRESS, PLAIN, flow, linear=20) + step(NIC_INGRESS, MASQUERADED, flow, linear=0)
+                  + step(NIC_INGRESS, MASQUERADED, flow, cut=30)
+                  + step(NIC_INGRESS, MASQUERADED, flow, linear=28, fail=16))
+            write("prog", "learn-" + name, world(owner, flows=0) + learning(flow, 0 if owner else LABEL))
+            write("prog", "edge-" + name, world(owner)
+                  + step(POD_EGRESS, PLAIN, flow, ttl=2) + step(POD_EGRESS, PLAIN, flow, dev=1)
+                  + step(POD_EGRESS, PLAIN, flow, time=90) + step(POD_EGRESS, PLAIN, flow, flags=1)
+                  + step(POD_EGRESS, PLAIN, flow) + step(POD_EGRESS, PLAIN, flow, flags=2)
+                  + step(RPEER_EGRESS, PLAIN, flow) + step(NIC_EGRESS, PLAIN, flow, dev=8))
+            write("prog", "refused-" + name, world(owner)
+                  + step(NIC_INGRESS, MASQUERADED, flow, port=0x99)
+                  + step(NIC_INGRESS, MASQUERADED, flow, flags=4)
+                  + step(NIC_INGRESS, MASQUERADED, flow | OTHER_WAY)
+                  + step(NIC_INGRESS, MASQUERADED, flow | STRANGER)
+                  + step(NIC_INGRESS, MASQUERADED, flow, edits=((20, 0x20),))
+                  + step(NIC_INGRESS, MASQUERADED, flow, time=200)
+                  + step(NIC_INGRESS, MASQUERADED, flow, port=0x99, csum=3)
+                  + step(NIC_INGRESS, MASQUERADED, flow | OTHER_NODE))
+            write("prog", "control-" + name, world(owner)
+                  + step(NIC_INGRESS, HELLO, flow, payload=80) + step(NIC_INGRESS, PROBE, flow)
+                  + step(NIC_INGRESS, PROBE, flow | STRANGER, linear=0)
+                  + step(NIC_INGRESS, HELLO, flow | STRANGER, payload=200)
+                  + step(NIC_INGRESS, NACK, flow) + step(NIC_INGRESS, ICMP, flow)
+                  + step(NIC_INGRESS, ICMP, flow, tunnel=3 | 4 << 4))
+            write("prog", "guard-" + name, world(owner)
+                  + step(NIC_EGRESS, GUARDED, flow) + step(NIC_EGRESS, GUARDED, flow, dev=8)
+                  + step(NIC_EGRESS, GUARDED, flow | STRANGER) + step(NIC_EGRESS, HELLO, flow))
+        write("prog", "tunnels-%d" % owner, world(owner, bits=64)
+              + step(NIC_EGRESS, TUNNELED, port=40000) + step(NIC_EGRESS, TUNNELED, tunnel=32, port=100)
+              + step(NIC_EGRESS, TUNNELED, tunnel=33 | 3 << 1, port=100, csum=3)
+              + step(NIC_EGRESS, TUNNELED, tunnel=32, port=100, csum=3 | 8)
+              + step(NIC_EGRESS, TUNNELED, tunnel=32, port=100, csum=16)
+              + step(NIC_EGRESS, TUNNELED, STRANGER, port=100) + step(NIC_EGRESS, TUNNELED, port=100, dev=2)
+              + step(NIC_INGRESS, TUNNELED_IN, STRANGER | REVERSE, port=100, linear=30)
+              + step(NIC_INGRESS, TUNNELED_IN, REVERSE, port=0x8000))
+        write("prog", "told-%d" % owner, world(owner, stage=1, acked=0)
+              + step(NIC_INGRESS, MASQUERADED) + step(POD_EGRESS, PLAIN)
+              + step(NIC_EGRESS, TUNNELED, port=40000, time=250))
+
+
+# ---- hello: see enum op and message() of fuzz_hello.c ----
+
+(RAW, CODEC, SEEN, H_HELLO, ANSWER, BYE, H_PROBE, TIME, TICK, TRAFFIC, ALL_BYE) = range(11)
+ECHO, OTHER_KEY, OTHER_LEASE, KNOWS = 16, 32, 64, 128
+
+
+def hello():
+    up = [SEEN, 1, H_PROBE, 1, 9, H_HELLO, 1 | ECHO, 1, 7, ANSWER, 1 | ECHO | KNOWS, 1, TICK, 0,
+          TIME, 30, TICK, 0]
+    for bed in (0, 1, 4, 5):
+        write("hello", "up-%d" % bed, [bed] + up + [H_HELLO, 1 | KNOWS | ECHO, 2, 9, BYE, 1 | ECHO | KNOWS, 1])
+    write("hello", "bad", [1] + up + [H_HELLO, 1 | OTHER_KEY, 1, 1, H_HELLO, 1 | OTHER_LEASE, 1, 1, ALL_BYE, 0])
+    many = []
+    for i in range(12):
+        many += [H_HELLO if i & 1 else SEEN, i] + ([1, i] if i & 1 else []) + [TIME, 20, TICK, 0]
+    write("hello", "many", [0] + many + [TIME, 250, TICK, 0])
+    write("hello", "adopt", [2, 0xA3, 0xF5] + up + [TRAFFIC, 0])
+    msg = struct.pack(">IBBBBIIQQQQII32x", 0x584D5351, 1, 1, 0, 0, 5, 0, 7, 0, 0, 0, 1000, 0)
+    event = struct.pack("<I", 2) + bytes([172, 31, 0, 2, 172, 31, 0, 1]) + struct.pack("<I", 2)
+    event += bytes([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 17, 0]) + struct.pack("<H", len(msg))
+    write("hello", "raw", bytes([0, CODEC, 0, len(msg)]) + msg + bytes([RAW, 16]) + event + msg)
+
+
+# ---- nl: messages that a kernel sent, recorded for the unit tests ----
+
+(MESSAGE, _, CT, _, RESYNC, RESYNC_END, ROUTES, ROUTES_END, SET_READ, RECONCILE) = range(10)
+
+
+def nl():
+    with open(os.path.join(HERE, "..", "unit", "nl_recorded.h"), encoding="ascii") as f:
+        text = f.read()
+    rec = {}
+    for name, body in re.findall(r"rec_(\w+)\[\] = \{(.*?)\};", text, re.S):
+        rec[name] = bytes(int(x, 16) for x in re.findall(r"0x([0-9a-f]{2})\b", body))
+
+    def msg(name, ns=0, op=MESSAGE):
+        # Short of its statistics, which nobody reads and the fuzzer would.
+        data = rec[name][:struct.unpack_from("<I", rec[name])[0]]
+        if struct.unpack_from("<H", data, 4)[0] in (16, 17):
+            data = without(data, (7, 23, 26))
+        return bytes([op, ns]) + struct.pack(">H", len(data)) + data
+
+    def without(data, types):
+        out, at = data[:32], 32
+        while at < len(data):
+            size, kind = struct.unpack_from("<HH", data, at)
+            if kind & 0x3FFF not in types:
+                out += data[at:at + (size + 3 & ~3)]
+            at += size + 3 & ~3
+        return out
+
+    for name in rec:
+        write("nl", name.replace("_", "-"), bytes([0]) + msg(name, op=CT if name.startswith("ct") else MESSAGE))
+    everything = b"".join(msg(n) for n in ("vxlan", "bridge", "veth_up", "route_new", "addr_new", "nsid_new"))
+    end = bytes([SET_READ, RECONCILE, RESYNC]) + msg("veth_up") + bytes([RESYNC_END, RECONCILE])
+    for bits in (0, 1, 0x1E):
+        write("nl", "node-%d" % bits, bytes([bits]) + everything + end
+              + bytes([ROUTES, ROUTES_END]) + msg("veth_del") + msg("addr_target", 1))
+
+
+# ---- texts that a newline would spoil ----
+
+def texts():
+    write("ctl", "typed-flow", b"Audp 10.244.1.11:40000 -> 10.244.2.22:53")
+    write("ctl", "typed-pod", b"Aeth0")
+    write("text", "addr", b"aa172.31.0.1")
+    write("text", "ifname", b"aacali-0123456")
+
+
+if __name__ == "__main__":
+    prog()
+    hello()
+    nl()
+    texts()
