@@ -290,6 +290,8 @@ $(BUILD)/tests/tools/%: $(BUILD)/obj/tests/tools/%.o
 # their warnings are those of their own build.
 $(call fuz,tests/fuzz/fuzz_prog.c tests/fuzz/bpf_shim.c): private FUZZ_FLAGS := \
 	-Itc_prog -Iheaders -fno-sanitize=alignment -Wno-missing-prototypes
+# Nothing to discover there, and it is what takes the time.
+$(call fuz,tests/fuzz/bpf_shim.c): private FUZZ_FLAGS += -fno-sanitize=fuzzer-no-link
 
 $(BUILD)/fuzz/obj/%.o: %.c $(BUILD)/.flags-fuzz | $(VERSION_H) $(LIBBPF_DEP)
 	$(call say,CC-FUZZ,$<)

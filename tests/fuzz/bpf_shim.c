@@ -2,6 +2,8 @@
 /* The kernel in a process: maps, the packet, helpers. See bpf_shim.h. */
 #include "bpf_shim.h"
 
+#include <sanitizer/asan_interface.h>
+
 #define MAPS	  16
 #define VARIABLES 8
 #define HEADROOM  64 /* only a distance: nothing is there */
@@ -20,6 +22,21 @@ struct shim_map {
 	struct elem *v;
 };
 
+/*
+ * Elements and all that the maps hold, in two blocks, which are copied often. Around each key and
+ * value is what the sanitizer takes for no memory.
+ */
+#define ELEMS 256
+#define BYTES 32768
+#define GAP   32
+
+static struct tables {
+	struct elem elems[ELEMS];
+	unsigned long clock; /* of the LRU maps */
+} tables;
+static __u64 arena[BYTES / 8];
+static size_t n_elems, n_bytes;
+
 struct packet {
 	struct __sk_buff ctx;
 	struct sk_buff kern;
@@ -35,7 +52,6 @@ static struct {
 	void *p;
 	size_t size;
 } variables[VARIABLES];
-static unsigned long clock; /* of the LRU maps */
 
 static void *must(void *p)
 {
@@ -45,6 +61,30 @@ static void *must(void *p)
 }
 
 /* ---- maps ---- */
+
+static __u8 *carve(size_t n)
+{
+	__u8 *p = (__u8 *)arena + n_bytes + GAP;
+
+	if (!n_bytes)
+		ASAN_POISON_MEMORY_REGION(arena, sizeof(arena));
+	n_bytes += GAP + (n + 15) / 16 * 16;
+	if (n_bytes + GAP > BYTES)
+		abort();
+	ASAN_UNPOISON_MEMORY_REGION(p, n);
+	return p;
+}
+
+/* By words, since memcpy() would be stopped at the first gap. */
+__attribute__((no_sanitize("address", "undefined"))) static void
+copy_words(void *to, const void *from, size_t n)
+{
+	const __u64 *f = from;
+	__u64 *t = to;
+
+	for (size_t i = 0; i < n / 8; i++)
+		t[i] = f[i];
+}
 
 static bool is_array(const struct shim_map *m)
 {
@@ -68,10 +108,13 @@ void shim_map_size(struct shim_map *m, unsigned int max)
 	if (m->v || !max)
 		abort();
 	m->max = max;
-	m->v = must(calloc(max, sizeof(*m->v)));
+	m->v = tables.elems + n_elems;
+	n_elems += max;
+	if (n_elems > ELEMS)
+		abort();
 	for (unsigned int i = 0; i < max; i++) {
-		m->v[i].key = must(calloc(1, m->key));
-		m->v[i].value = must(calloc(1, m->value));
+		m->v[i].key = carve(m->key);
+		m->v[i].value = carve(m->value);
 		if (is_array(m)) {
 			memcpy(m->v[i].key, &i, sizeof(i));
 			m->v[i].used = true;
@@ -101,7 +144,8 @@ void *shim_lookup(struct shim_map *m, const void *key)
 	e = find(m, key);
 	if (!e)
 		return NULL;
-	e->age = ++clock;
+	if (m->type == BPF_MAP_TYPE_LRU_HASH)
+		e->age = ++tables.clock;
 	return e->value;
 }
 
@@ -131,7 +175,7 @@ long shim_update(struct shim_map *m, const void *key, const void *value, __u64 f
 		return -E2BIG;
 	memcpy(e->key, key, m->key);
 	memcpy(e->value, copy, m->value);
-	e->age = ++clock;
+	e->age = ++tables.clock;
 	e->used = true;
 	return 0;
 }
@@ -163,10 +207,11 @@ void shim_variable(void *p, size_t size)
 void shim_reset(void)
 {
 	shim.fail = 0;
-	clock = 0;
+	tables.clock = 0;
 	for (struct shim_map *m = maps; m < maps + MAPS && m->id; m++) {
 		for (unsigned int i = 0; i < m->max; i++) {
 			m->v[i].used = is_array(m);
+			m->v[i].age = 0;
 			memset(m->v[i].value, 0, m->value);
 		}
 	}
@@ -235,14 +280,19 @@ void *(*bpf_cast_to_kern_ctx)(void *obj) = shim_kern_ctx;
 
 /* ---- states ---- */
 
-static void put(struct shim_state *s, const void *p, size_t n)
+static __u8 *reserve(struct shim_state *s, size_t n)
 {
 	if (s->len + n > s->size) {
 		s->size = 2 * s->size + n + 4096;
 		s->bytes = must(realloc(s->bytes, s->size));
 	}
-	memcpy(s->bytes + s->len, p, n);
 	s->len += n;
+	return s->bytes + s->len - n;
+}
+
+static void put(struct shim_state *s, const void *p, size_t n)
+{
+	memcpy(reserve(s, n), p, n);
 }
 
 static void get(const struct shim_state *s, size_t *at, void *p, size_t n)
@@ -266,16 +316,9 @@ void shim_save(struct shim_state *s)
 	put(s, &pkt.kern.ip_summed, sizeof(pkt.kern.ip_summed));
 	put(s, &pkt.kern.csum, sizeof(pkt.kern.csum));
 	put(s, frame, shim_frame(frame));
-	for (struct shim_map *m = maps; m < maps + MAPS && m->id; m++) {
-		for (unsigned int i = 0; i < m->max; i++) {
-			put(s, &m->v[i].used, sizeof(m->v[i].used));
-			if (!m->v[i].used)
-				continue;
-			if (!is_array(m))
-				put(s, m->v[i].key, m->key);
-			put(s, m->v[i].value, m->value);
-		}
-	}
+	put(s, tables.elems, n_elems * sizeof(tables.elems[0]));
+	put(s, &tables.clock, sizeof(tables.clock));
+	copy_words(reserve(s, n_bytes), arena, n_bytes);
 	for (unsigned int i = 0; i < VARIABLES && variables[i].p; i++)
 		put(s, variables[i].p, variables[i].size);
 }
@@ -294,16 +337,10 @@ void shim_load(const struct shim_state *s)
 	get(s, &at, frame, ctx.len);
 	pkt.ctx = ctx;
 	move(frame, ctx.len, (__u32)ctx.data_end);
-	for (struct shim_map *m = maps; m < maps + MAPS && m->id; m++) {
-		for (unsigned int i = 0; i < m->max; i++) {
-			get(s, &at, &m->v[i].used, sizeof(m->v[i].used));
-			if (!m->v[i].used)
-				continue;
-			if (!is_array(m))
-				get(s, &at, m->v[i].key, m->key);
-			get(s, &at, m->v[i].value, m->value);
-		}
-	}
+	get(s, &at, tables.elems, n_elems * sizeof(tables.elems[0]));
+	get(s, &at, &tables.clock, sizeof(tables.clock));
+	copy_words(arena, s->bytes + at, n_bytes);
+	at += n_bytes;
 	for (unsigned int i = 0; i < VARIABLES && variables[i].p; i++)
 		get(s, &at, variables[i].p, variables[i].size);
 	if (at != s->len)

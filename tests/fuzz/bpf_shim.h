@@ -3,9 +3,8 @@
  * The kernel, as the TC programs see it, in a process: to be included before a program's source,
  * which is then compiled for the host as it is.
  *
- * What the verifier checks at load time is checked while running: each map element, each key and
- * the linear part of the packet are allocations of their own, so that AddressSanitizer sees a byte
- * beyond them; and what invalidates pointers into the packet moves it, so that it sees their use.
+ * What the verifier checks at load time is checked while running: around each key, each
+ * value and the linear part of the packet is memory that AddressSanitizer guards; and what invalidates pointers into the packet moves it, so that it sees their use.
  *
  * A helper whose failure the programs must survive fails when shim.fail says so.
  */

@@ -23,7 +23,7 @@
 #define STEPS  12
 #define FLOWS  3
 #define PODS   2
-#define LABELS 64
+#define LABELS 16
 
 #define NIC    100 /* ifindexes */
 #define POD(i) (200 + (__u32)(i))
@@ -525,7 +525,7 @@ static void make_frame(struct frame *f, struct step *s, struct fuzz_in *in)
 				     s->csum & CSUM_GSO),
 			 none);
 	for (__u32 i = s->edits % 8; i; i--) {
-		at = fuzz_u8(in);
+		at = fuzz_u8(in) & 127; /* headers */
 		if (at < f->len)
 			f->b[at] = fuzz_u8(in);
 	}
@@ -963,7 +963,7 @@ static void set_up(void)
 	shim_map_size(SHIM_MAP(&xm_peers), 4);
 	shim_map_size(SHIM_MAP(&xm_pods), 4);
 	shim_map_size(SHIM_MAP(&xm_seen), 4);
-	shim_map_size(SHIM_MAP(&xm_counters), XM_COUNTERS);
+	shim_map_size(SHIM_MAP(&xm_counters), XM_R_MAX);
 	shim_variable(&strangers_win, sizeof(strangers_win));
 	shim_variable(&strangers_cnt, sizeof(strangers_cnt));
 }

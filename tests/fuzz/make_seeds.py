@@ -72,6 +72,14 @@ def prog():
                   + step(NIC_INGRESS, MASQUERADED, flow, cut=30)
                   + step(NIC_INGRESS, MASQUERADED, flow, linear=28, fail=16))
             write("prog", "learn-" + name, world(owner, flows=0) + learning(flow, 0 if owner else LABEL))
+            # One header byte after the other is odd; the last ones take the flow off the fast path.
+            odd = [((12, 0x86),), ((14, 0x46),), ((14, 0x55),), ((16, 3),), ((17, 39),), ((17, 27),),
+                   ((20, 0x20),), ((21, 1),), ((23, 6),), ((23, 1),), ((30, 224),), ((30, 255),),
+                   ((46, 0x40),), ((46, 0x4F),), ((47, 0x11),), ((47, 0x14),), ((47, 2),)]
+            for hook, shape, what in ((POD_EGRESS, PLAIN, "out"), (NIC_INGRESS, MASQUERADED, "in")):
+                for part in (0, 9):
+                    write("prog", "odd-%s%d-%s" % (what, part, name), world(owner)
+                          + sum((step(hook, shape, flow, edits=e) for e in odd[part:part + 9]), []))
             write("prog", "edge-" + name, world(owner)
                   + step(POD_EGRESS, PLAIN, flow, ttl=2) + step(POD_EGRESS, PLAIN, flow, dev=1)
                   + step(POD_EGRESS, PLAIN, flow, time=90) + step(POD_EGRESS, PLAIN, flow, flags=1)
@@ -103,6 +111,15 @@ def prog():
               + step(NIC_EGRESS, TUNNELED, STRANGER, port=100) + step(NIC_EGRESS, TUNNELED, port=100, dev=2)
               + step(NIC_INGRESS, TUNNELED_IN, STRANGER | REVERSE, port=100, linear=30)
               + step(NIC_INGRESS, TUNNELED_IN, REVERSE, port=0x8000))
+        # All three flows under one label: its slot goes from one to the next, or not at all.
+        write("prog", "conflict-%d" % owner, world(owner)
+              + step(NIC_INGRESS, TUNNELED_IN, 2 | REVERSE) + step(POD_INGRESS, PLAIN, 2 | REVERSE)
+              + step(NIC_INGRESS, TUNNELED_IN, 2 | REVERSE) + step(NIC_INGRESS, MASQUERADED, 2)
+              + step(POD_EGRESS, PLAIN, 2) + step(NIC_INGRESS, TUNNELED_IN, 0 | REVERSE)
+              + step(NIC_EGRESS, TUNNELED, 2, port=40000) + step(NIC_EGRESS, TUNNELED, 0, port=40000))
+        # Other inner source ports, until the table of flows is full.
+        write("prog", "full-%d" % owner, world(owner)
+              + sum((step(NIC_EGRESS, TUNNELED, port=40000, edits=((85, i),)) for i in (9, 10, 11)), []))
         write("prog", "told-%d" % owner, world(owner, stage=1, acked=0)
               + step(NIC_INGRESS, MASQUERADED) + step(POD_EGRESS, PLAIN)
               + step(NIC_EGRESS, TUNNELED, port=40000, time=250))
