@@ -93,6 +93,7 @@ enum dev_bits {
 	DEV_MARK = 8,
 	DEV_NOT_IP = 16, /* skb->protocol */
 	DEV_SOME_MARK = 32,
+	DEV_ZERO = 64, /* a UDP checksum that the rewriting makes 0 */
 };
 
 enum shape {
@@ -535,12 +536,31 @@ static void make_frame(struct frame *f, struct step *s, struct fuzz_in *in)
 		set_sums(f, partial, none);
 }
 
+/* The field to which the difference brings 0 is the difference itself. */
+static void zero_sum(struct frame *f, const struct step *s)
+{
+	const struct xm_flow *flow = flow_find(&w.key[(s->flow & 15) % FLOWS]);
+	const struct xm_label *e;
+	__u16 diff;
+
+	if (!flow || f->b[OFF_IP + 9] != IPPROTO_UDP || f->len < OFF_L4 + 8)
+		return;
+	diff = add16(flow->addr_csum, flow->port_csum);
+	if (s->hook == NIC_INGRESS) {
+		e = label_at(w.peer, flow->label, XM_UDP);
+		diff = add16(e->addr_csum, e->port_csum);
+	}
+	memcpy(l4_check(f), &diff, sizeof(diff));
+}
+
 static struct __sk_buff *make_packet(struct step *s, struct fuzz_in *in)
 {
 	struct __sk_buff *skb;
 	struct sk_buff *k;
 
 	make_frame(&before, s, in);
+	if (s->dev & DEV_ZERO)
+		zero_sum(&before, s);
 	skb = shim_packet(before.b, before.len, s->linear == 255 ? before.len : OFF_IP + s->linear);
 	skb->protocol = bpf_htons(s->dev & DEV_NOT_IP ? ETH_P_IPV6 : get16(before.b + 12));
 	skb->vlan_present = !!(s->dev & DEV_VLAN);
@@ -818,10 +838,15 @@ static bool same(const struct shim_state *a, const struct shim_state *b)
 /* From @was, and back to it. */
 static void compare_paths(struct __sk_buff *skb, enum hook hook)
 {
-	__u32 to[2] = { 0, 0 };
+	__u32 to[2] = { 0, 0 }, idx;
+	struct parsed p;
 	enum xm_reason r;
 	int did;
 
+	/* Whatever is in the tables, also what they should never hold. */
+	idx = fast_frame(skb, (void *)skb->data, (void *)skb->data_end);
+	if (idx != XM_PROTOS)
+		MUST(!parse_frame(skb, &p) && !p.tcp_flags && p.idx == idx);
 	did = hook == NIC_INGRESS ? restore_fast(skb, &to[0])
 				  : masquerade_fast(skb, skb->ifindex, &to[0]);
 	shim_save(&fast);

@@ -63,6 +63,9 @@ def prog():
             for csum in (0, 1, 2, 3, 7, 16, 32, 64 + 3):
                 out += step(POD_EGRESS, PLAIN, flow, csum=csum)
             write("prog", "masquerade-" + name, world(owner) + out)
+            write("prog", "zero-" + name, world(owner)
+                  + sum((step(h, s, flow, csum=c, dev=64) for c in (0, 1, 2)
+                         for h, s in ((POD_EGRESS, PLAIN), (NIC_INGRESS, MASQUERADED))), []))
             out = []
             for csum in (0, 1, 2, 3, 7, 16, 32, 64 + 3):
                 out += step(NIC_INGRESS, MASQUERADED, flow, csum=csum)
