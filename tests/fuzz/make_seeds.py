@@ -181,6 +181,34 @@ def nl():
 
     for name in rec:
         write("nl", name.replace("_", "-"), bytes([0]) + msg(name, op=CT if name.startswith("ct") else MESSAGE))
+    # Made by hand: small, so that there is room for many.
+    def attr(kind, data):
+        return struct.pack("<HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+    def small(kind, fixed, *attrs):
+        data = struct.pack("<IHHII", 0, kind, 0, 0, 0) + fixed + b"".join(attrs)
+        return bytes([MESSAGE, 0]) + struct.pack(">H", len(data)) + data
+
+    def link(ifindex, name, kind=b"veth"):
+        return small(16, struct.pack("<BxHiII", 0, 1, ifindex, 1, 0), attr(3, name + b"\0"),
+                     attr(5, struct.pack("<I", 2)), attr(37, struct.pack("<I", 1)),
+                     attr(18, attr(1, kind + b"\0")))
+
+    def address(ifindex, last):
+        ip = bytes([10, 0, ifindex, last])
+        return small(20, struct.pack("<BBBBi", 2, 24, 0, 0, ifindex), attr(2, ip), attr(1, ip))
+
+    def route(oif, metric):
+        return small(24, struct.pack("<BBBBBBBBI", 2, 0, 0, 0, 254, 3, 0, 1, 0),
+                     attr(5, bytes([10, 0, 0, 1])), attr(4, struct.pack("<I", oif)),
+                     attr(6, struct.pack("<I", metric)))
+
+    order = (5, 9, 2, 7, 3, 8, 4, 6)
+    write("nl", "many-links", bytes([0]) + b"".join(link(i, b"veth%d" % i) for i in order) + bytes([RECONCILE]))
+    write("nl", "many-addrs", bytes([0]) + link(2, b"eth0", b"") + b"".join(address(2, i) for i in order))
+    write("nl", "many-routes", bytes([0]) + b"".join(route(2 + i % 3, i * 7 % 5) for i in order))
+    write("nl", "long-names", bytes([0]) + link(2, b"a" * 15) + link(3, b"b" * 16) + link(4, b"c" * 20)
+          + link(5, b"d", b"e" * 15) + link(6, b"f", b"g" * 18))
     everything = b"".join(msg(n) for n in ("vxlan", "bridge", "veth_up", "route_new", "addr_new", "nsid_new"))
     end = bytes([SET_READ, RECONCILE, RESYNC]) + msg("veth_up") + bytes([RESYNC_END, RECONCILE])
     for bits in (0, 1, 0x1E):
