@@ -19,7 +19,7 @@ def write(target, name, data):
         f.write(bytes(data))
 
 
-# ---- prog: see struct step and make_world() of fuzz_prog.c ----
+# ---- prog: see struct step and make_world() of prog_world.h ----
 
 POD_EGRESS, NIC_EGRESS, NIC_INGRESS, POD_INGRESS, RPEER_EGRESS = range(5)
 (PLAIN, MASQUERADED, TUNNELED, TUNNELED_IN, NACK, HELLO, PROBE, ICMP, GUARDED) = range(9)
