@@ -49,7 +49,6 @@ fuzz() {
 	local t=$1 args=()
 	shift
 	[ ! -f "tests/fuzz/$t.dict" ] || args+=("-dict=tests/fuzz/$t.dict")
-	[ ! -f "tests/fuzz/$t.options" ] || mapfile -t -O ${#args[@]} args <"tests/fuzz/$t.options"
 	mkdir -p "$BUILD/fuzz/corpus/$t"
 	"$BUILD/fuzz/fuzz_$t" -artifact_prefix="$BUILD/fuzz/crash-$t-" -timeout=20 \
 		-rss_limit_mb="${FUZZ_LIMIT:-2048}" -seed="${FUZZ_SEED:-0}" -print_final_stats=1 \
