@@ -338,7 +338,7 @@ demo: ## Show xmasq at work on a two-node test bed (root)
 check: ## Build and run every test (root)
 	@$(NEED_ROOT)
 	@scripts/setup.sh
-	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@$(BUILD_ALL) all tests fuzzers; rc=$$?; $(GIVE_BACK); exit $$rc
 	@tests/run.sh $(SUITES)
 
 check-all: ## The same with every kernel, overlay and mode in virtual machines; takes hours

@@ -3,31 +3,31 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog scripts netns vm (default: these, in this
-#                                order), and fuzz
+#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns vm (default: all, in
+#                                this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
 #   prog     build/tests/prog/xmasq-prog-test (the BPF programs on crafted packets; root)
+#   fuzz     build/fuzz/fuzz_*, each for FUZZ_SECONDS and its inputs once (tests/fuzz/run.sh;
+#            `make fuzzers` builds them)
 #   scripts  tests/scripts/*.bats, where there are any
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each
-#   fuzz     build/fuzz/fuzz_*, each for FUZZ_SECONDS and its inputs once (tests/fuzz/run.sh;
-#            `make fuzzers` builds them)
 #
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
 # without a single test. With CI=true a skipped test is a failure unless its reason starts with
 # "allowed:". A test of the suites scripts and netns that failed while the machine stood still
 # (xmt-stall: a CPU got nothing done for more than 100 ms) is run once more, and the output says
-# so: their bounds are in milliseconds. The last line is `N passed, N failed, N skipped`; the exit status is 0 when
-# nothing failed.
+# so: their bounds are in milliseconds. The last line is `N passed, N failed, N skipped`; the exit
+# status is 0 when nothing failed.
 #
 # Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below),
-# FUZZ_SECONDS (5), XM_VM_SET (sets of the matrix: "ci", or "ci all"), XM_VM_ONLY (a regular expression that picks
-# lines by their names, such as "6.1 .* rpeer").
+# FUZZ_SECONDS (5), XM_VM_SET (sets of the matrix: "ci", or "ci all"), XM_VM_ONLY (a regular
+# expression that picks lines by their names, such as "6.1 .* rpeer").
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 shopt -s nullglob
@@ -329,12 +329,13 @@ suite_vm() {
 }
 
 suite_fuzz() {
-	FUZZ_SECONDS=${FUZZ_SECONDS:-5} run_tap fuzz "$(left)" tests/fuzz/run.sh --tap
+	# Always the same seed: what is new is looked for with "make fuzz".
+	FUZZ_SECONDS=${FUZZ_SECONDS:-5} FUZZ_SEED=${FUZZ_SEED:-1} run_tap fuzz "$(left)" tests/fuzz/run.sh --tap
 }
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog scripts netns vm)
+	suites=(unit edge prog fuzz scripts netns vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

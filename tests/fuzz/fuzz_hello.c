@@ -62,7 +62,7 @@ static struct {
 } sent[NONCES];
 static unsigned int n_sent;
 static struct {
-	__be32 addr;
+	uint16_t gen;
 	uint64_t sec;
 	unsigned int n;
 } frames[PEERS];
@@ -93,10 +93,14 @@ static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *fra
 	(void)arg;
 	MUST(len <= HELLO_FRAME_MAX && p->used && p->ifindex);
 	MUST(!memcmp(frame, p->eth, XM_ETH_LEN) && !memcmp(frame + 30, &p->addr, 4));
-	/* However the peer behaves; the timer's own beats fall on two seconds at worst. */
-	if (frames[i].sec != now_ms / 1000 || frames[i].addr != p->addr)
+	/*
+	 * However the peer behaves, while it has this slot; the timer's own beats fall on two
+	 * seconds at worst. Strangers that displace each other begin anew: their number in a
+	 * second is the programs' to limit (XM_STRANGERS_PER_SEC), which are not here.
+	 */
+	if (frames[i].sec != now_ms / 1000 || frames[i].gen != p->gen)
 		frames[i].n = 0;
-	frames[i].addr = p->addr;
+	frames[i].gen = p->gen;
 	frames[i].sec = now_ms / 1000;
 	MUST(saying_bye || ++frames[i].n <= HELLO_FRAMES_PER_SEC);
 	if (ntohs(*(const uint16_t *)(const void *)(frame + 34)) == MASQ &&

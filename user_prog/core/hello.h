@@ -29,7 +29,8 @@
  *    new nodes agree within two round trips. That is the only case in which an answer
  *    makes us send something; it cannot repeat while the epochs stay.
  *  - Prompts and answers are limited per peer and second, so that no peer, broken or
- *    hostile, makes us send more than HELLO_FRAMES_PER_SEC frames.
+ *    hostile, makes us send more than HELLO_FRAMES_PER_SEC frames. A stranger that lost its
+ *    slot to another begins anew; XM_STRANGERS_PER_SEC bounds how often that can be.
  *  - An address that we know only from its hellos (no overlay traffic) is passive: it
  *    gets a hello when it sends one, never by our timer, else two nodes that have
  *    nothing to do with each other would remind each other for ever.
