@@ -5,7 +5,7 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test vm kernel lint (default: all). Does nothing, quickly, when all is there.
+# Groups: build demo test vm kernel lint package (default: all). Does nothing, quickly, when all is there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
@@ -17,6 +17,7 @@ declare -A why=(
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
 	[kernel]="build these kernels from Debian's source packages"
 	[lint]="static analysis and formatting"
+	[package]="build the Debian package, check it, install it in a root of its own"
 )
 declare -A pkgs=(
 	[build]="gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
@@ -30,8 +31,9 @@ declare -A pkgs=(
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
 		bison flex libssl-dev dwarves kmod lz4"
 	[lint]="shellcheck cppcheck clang-tidy clang-format"
+	[package]="debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
 )
-all_groups="build demo test vm kernel lint"
+all_groups="build demo test vm kernel lint package"
 
 usage() {
 	echo "usage: scripts/setup.sh [--check|--dry-run] [GROUP...]"

@@ -1,0 +1,194 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# A Debian root to install packages in: made once, changed copies of it are thrown away.
+#
+#   package-root.sh make PACKAGE...          makes the root when it is not cached, prints its path
+#   package-root.sh run DIR -- COMMAND...    runs COMMAND as the first process of the copy in DIR
+#   package-root.sh boot DIR                 starts systemd in the copy in DIR
+#   package-root.sh exec DIR -- COMMAND...   runs COMMAND where systemd was started
+#   package-root.sh halt DIR                 ends what boot started
+#
+# DIR is a directory of the caller; it holds what was changed, from one command to the next, and
+# in DIR/root the path of the root below it. DIR/share is /mnt in the copy. A copy has mount, pid,
+# ipc, host name, control group and network namespaces of its own, with $XM_NETNS the network
+# namespace of that name, and an empty bpffs for each run or boot. To dpkg it is no chroot.
+#
+# make prints "no archive: ..." and exits with 75 when there is nothing to make the root from. The
+# cache is ${XMASQ_CACHE:-/var/cache/xmasq}.
+set -euo pipefail
+
+cache=${XMASQ_CACHE:-/var/cache/xmasq}
+
+die() {
+	echo "package-root: $*" >&2
+	exit 1
+}
+
+make_root() {
+	local suite mirror list hash dir
+
+	# shellcheck disable=SC1091 # of the machine
+	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	# shellcheck disable=SC2016 # apt's own
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+		"Codename: $suite" | head -n 1)
+	list=$(printf '%s\n' "$@" | sort -u | paste -sd,)
+	hash=$(sha256sum <<<"$suite $list" | cut -c 1-12)
+	dir=$cache/root-$suite-$hash
+	if [ ! -d "$dir" ]; then
+		[ -n "$mirror" ] || { echo "no archive: apt knows none of $suite"; exit 75; }
+		mkdir -p "$cache"
+		/usr/lib/apt/apt-helper download-file "${mirror%/}/dists/$suite/InRelease" \
+			"$dir.probe" >/dev/null 2>&1 ||
+			{ echo "no archive: $mirror is out of reach"; exit 75; }
+		rm -f "$dir.probe"
+		# Two that start at once: the second waits and finds it there.
+		exec 9>"$dir.lock"
+		flock 9
+		if [ ! -d "$dir" ]; then
+			echo "making a Debian root in $dir, some two minutes" >&2
+			rm -rf "$dir.part"
+			debootstrap --variant=minbase --include="$list" "$suite" "$dir.part" \
+				"$mirror" >"$dir.log" 2>&1 || {
+				tail -n 20 "$dir.log" >&2
+				die "debootstrap failed, all of it in $dir.log"
+			}
+			rm -rf "$dir.part"/var/cache/apt/archives/*.deb
+			mv "$dir.part" "$dir"
+		fi
+		rm -f "$dir.lock"
+	fi
+	echo "$dir"
+}
+
+# In the new namespaces: a root, and COMMAND in it.
+enter() {
+	local dir=$1 root
+	shift
+	root=$dir/mnt
+	# Namespaces that are named out there later are to be seen in here: slave, not private.
+	mount --make-rslave /
+	mkdir -p "$root" "$dir/share"
+	mount -t overlay overlay -o "lowerdir=$(cat "$dir/root"),upperdir=$dir/up,workdir=$dir/work" \
+		"$root"
+	mount -t proc proc "$root/proc"
+	mount -t sysfs sysfs "$root/sys"
+	mount -t bpf bpf "$root/sys/fs/bpf" -o mode=700
+	mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+	mount -t tmpfs tmpfs "$root/dev" -o mode=755
+	for f in null zero full random urandom tty; do
+		: >"$root/dev/$f"
+		mount --bind "/dev/$f" "$root/dev/$f"
+	done
+	mkdir "$root/dev/pts" "$root/dev/shm"
+	mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=666
+	mount -t tmpfs tmpfs "$root/dev/shm" -o mode=1777
+	ln -s pts/ptmx "$root/dev/ptmx"
+	ln -s /proc/self/fd "$root/dev/fd"
+	mount -t tmpfs tmpfs "$root/run" -o mode=755
+	mkdir "$root/run/lock" "$root/run/netns"
+	[ ! -d /run/netns ] || mount --rbind /run/netns "$root/run/netns"
+	mount --bind "$dir/share" "$root/mnt"
+	cd "$root"
+	pivot_root . mnt/.old 2>/dev/null || { mkdir -p mnt/.old && pivot_root . mnt/.old; }
+	umount -l /mnt/.old
+	# What is mounted in here is for in here, and reaches the mount namespaces of services.
+	mount --make-rslave / && mount --make-rshared /
+	exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+		LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive container=xmasq-test "$@"
+}
+
+# A control group for what is in the copy: systemd manages all that it sees.
+group() {
+	local dir=$1
+	shift
+	mount --make-rslave /
+	mkdir -p "$dir/cgroup"
+	mount -t cgroup2 cgroup2 "$dir/cgroup"
+	mkdir -p "$dir/cgroup/xmasq-test-$$"
+	echo "xmasq-test-$$" >"$dir/group"
+	echo $$ >"$dir/cgroup/xmasq-test-$$/cgroup.procs"
+	umount "$dir/cgroup"
+	exec "$@"
+}
+
+ungroup() {
+	[ -e "$1/group" ] || return 0
+	# shellcheck disable=SC2016 # of the inner shell
+	unshare -m bash -c 'mount --make-rslave / && mount -t cgroup2 cgroup2 "$1/cgroup" &&
+		find "$1/cgroup/$(cat "$1/group")" -depth -type d -exec rmdir {} +' _ "$1" || true
+	rm -f "$1/group"
+}
+
+# Starts COMMAND as the first process of new namespaces, in place of this one.
+start() {
+	local dir=$1 net=--net in=()
+	shift
+	mkdir -p "$dir/up" "$dir/work"
+	if [ -n "${XM_NETNS:-}" ]; then
+		net='' in=(nsenter "--net=/run/netns/$XM_NETNS")
+	fi
+	# shellcheck disable=SC2086 # one word or none
+	exec "${in[@]}" unshare --mount "$0" --group "$dir" \
+		unshare --mount --pid --fork --kill-child --ipc --uts --cgroup $net \
+		"$0" --enter "$dir" "$@"
+}
+
+cmd=${1:?} dir=$(realpath -m "${2:-.}")
+shift
+case $cmd in
+make) make_root "$@" ;;
+run)
+	rc=0
+	(start "$dir" "${@:3}") || rc=$?
+	ungroup "$dir"
+	exit $rc
+	;;
+boot)
+	[ ! -e "$dir/pid" ] || die "$dir runs already"
+	: >"$dir/console"
+	# Of its own session: the caller's terminal is not systemd's.
+	setsid "$0" --start "$dir" /lib/systemd/systemd --log-target=console --show-status=0 \
+		>"$dir/console" 2>&1 </dev/null &
+	outer=$!
+	for ((i = 0; i < 300; i++)); do
+		kill -0 $outer 2>/dev/null || { cat "$dir/console" >&2; die "systemd ended"; }
+		pid=$(pgrep -P "$outer" -x systemd) && break
+		sleep 0.1
+	done
+	[ -n "${pid:-}" ] || { cat "$dir/console" >&2; die "systemd does not come up"; }
+	echo "$outer $pid" >"$dir/pid"
+	for ((i = 0; i < 600; i++)); do
+		state=$("$0" exec "$dir" -- systemctl is-system-running 2>/dev/null) || true
+		case $state in
+		running | degraded) exit 0 ;;
+		esac
+		sleep 0.1
+	done
+	tail -n 40 "$dir/console" >&2
+	die "systemd is not up after a minute: ${state:-no answer}"
+	;;
+exec)
+	read -r _ pid <"$dir/pid" || die "$dir does not run"
+	exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+		LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+		nsenter -t "$pid" -m -p -i -u -n -C -r -w "${@:3}"
+	;;
+halt)
+	[ -e "$dir/pid" ] || exit 0
+	read -r outer pid <"$dir/pid"
+	# Its end is that of all in its pid namespace.
+	kill -KILL "$pid" "$outer" 2>/dev/null || true
+	for ((i = 0; i < 100; i++)); do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.1
+	done
+	rm -f "$dir/pid"
+	ungroup "$dir"
+	;;
+--start) start "$dir" "${@:2}" ;;
+--group) group "$dir" "${@:2}" ;;
+--enter) enter "$dir" "${@:2}" ;;
+*) die "no command $cmd" ;;
+esac
