@@ -88,7 +88,7 @@ enter() {
 	ln -s /proc/self/fd "$root/dev/fd"
 	mount -t tmpfs tmpfs "$root/run" -o mode=755
 	mkdir "$root/run/lock" "$root/run/netns"
-	[ ! -d /run/netns ] || mount --rbind /run/netns "$root/run/netns"
+	[ -z "${XM_NETNS:-}" ] || mount --rbind /run/netns "$root/run/netns"
 	mount --bind "$dir/share" "$root/mnt"
 	cd "$root"
 	pivot_root . mnt/.old 2>/dev/null || { mkdir -p mnt/.old && pivot_root . mnt/.old; }
