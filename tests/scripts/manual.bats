@@ -66,7 +66,7 @@ commands() { "$B/xmasqctl" help | sed -nE 's/^  ([a-z]+) +[a-z].*/\1/p' | sort -
 }
 
 @test "the keys of the configuration are those of the manual, with their defaults" {
-	local key default json line
+	local key default line
 
 	[ "$(config_keys | wc -l)" -ge 20 ]
 	diff <(config_keys | sort) \

@@ -67,8 +67,6 @@ enter() {
 	local dir=$1 root
 	shift
 	root=$dir/mnt
-	# Namespaces that are named out there later are to be seen in here: slave, not private.
-	mount --make-rslave /
 	mkdir -p "$root" "$dir/share"
 	mount -t overlay overlay -o "lowerdir=$(cat "$dir/root"),upperdir=$dir/up,workdir=$dir/work" \
 		"$root"
@@ -103,7 +101,6 @@ enter() {
 group() {
 	local dir=$1
 	shift
-	mount --make-rslave /
 	mkdir -p "$dir/cgroup"
 	mount -t cgroup2 cgroup2 "$dir/cgroup"
 	mkdir -p "$dir/cgroup/xmasq-test-$$"
@@ -116,7 +113,7 @@ group() {
 ungroup() {
 	[ -e "$1/group" ] || return 0
 	# shellcheck disable=SC2016 # of the inner shell
-	unshare -m bash -c 'mount --make-rslave / && mount -t cgroup2 cgroup2 "$1/cgroup" &&
+	unshare --mount bash -c 'mount -t cgroup2 cgroup2 "$1/cgroup" &&
 		find "$1/cgroup/$(cat "$1/group")" -depth -type d -exec rmdir {} +' _ "$1" || true
 	rm -f "$1/group"
 }
@@ -129,9 +126,10 @@ start() {
 	if [ -n "${XM_NETNS:-}" ]; then
 		net='' in=(nsenter "--net=/run/netns/$XM_NETNS")
 	fi
+	# Slave, not private: namespaces that are named out there later are to be seen in here.
 	# shellcheck disable=SC2086 # one word or none
-	exec "${in[@]}" unshare --mount "$0" --group "$dir" \
-		unshare --mount --pid --fork --kill-child --ipc --uts --cgroup $net \
+	exec "${in[@]}" unshare --mount --propagation slave "$0" --group "$dir" \
+		unshare --mount --propagation slave --pid --fork --kill-child --ipc --uts --cgroup $net \
 		"$0" --enter "$dir" "$@"
 }
 

@@ -59,6 +59,9 @@ block() {
 	[ -x "$d/usr/sbin/xmasqd" ]
 	[ -x "$d/usr/sbin/xmasqctl" ]
 	[ -f "$d/usr/lib/systemd/system/xmasqd.service" ]
+	[ -f "$d/usr/share/man/man8/xmasqd.8" ]
+	[ -f "$d/usr/share/man/man5/xmasqd.yaml.5" ]
+	[ -f "$d/usr/share/bash-completion/completions/xmasqctl" ]
 	"$d/usr/sbin/xmasqd" --config "$d/etc/xmasq/xmasqd.yaml" --check-config
 	echo "# mine" >>"$d/etc/xmasq/xmasqd.yaml"
 	make -s install DESTDIR="$d" 3>&-
@@ -73,7 +76,7 @@ block() {
 	grep -oE '\]\([A-Za-z_/.-]+\)' README.md | tr -d '()]' | while read -r path; do
 		[ -e "$path" ] || { echo "README names $path"; exit 1; }
 	done
-	for t in demo check setup bench install uninstall; do
+	for t in demo check setup bench deb install uninstall; do
 		make help | grep -qE "^ +$t " || { echo "no target $t"; exit 1; }
 	done
 }
