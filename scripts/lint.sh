@@ -35,6 +35,7 @@ c_files() { files '\.[ch]$' | grep -v '^kernel-patch/' || true; }
 # The #! line decides where the name has no suffix.
 shell_files() {
 	files '\.sh$'
+	files '^deploy/.*\.bash$'
 	files '(^|/)[^.]+$' | while IFS= read -r f; do
 		if head -n 1 "$f" | tr -d '\0' | grep -Eq '^#!.*\b(ba|da)?sh\b'; then echo "$f"; fi
 	done

@@ -33,8 +33,8 @@ cd "$(dirname "$0")/.." || exit 1
 shopt -s nullglob
 
 BUILD=${BUILD:-build}
-declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [scripts]=300 [netns]=1500
-	[vm]=3000 [fuzz]=600)
+declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=600 [netns]=1500
+	[vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output

@@ -199,19 +199,6 @@ nothing_of_us() {
 		dpkg -P xmasq'
 }
 
-@test "an untouched configuration is upgraded, a broken one keeps no removal from working" {
-	copy conf
-	in_copy '
-		dpkg -i /mnt/xmasq.deb
-		dpkg -i /mnt/next.deb
-		grep -q "of the next version" /etc/xmasq/xmasqd.yaml
-		echo "not: [ours" >/etc/xmasq/xmasqd.yaml
-		umount /sys/fs/bpf
-		dpkg -r xmasq
-		dpkg -P xmasq
-		[ -z "$(nothing_of_us)" ]'
-}
-
 # A pod and an underlay, and xmasqd started by hand with /etc/xmasq/xmasqd.yaml; stopped again.
 # Its datapath stays.
 NODE='
@@ -238,6 +225,26 @@ NODE='
 			! tc filter show dev und0 ingress | grep xmasq &&
 			! tc qdisc show dev pod0 | grep clsact
 	}'
+
+@test "an untouched configuration is upgraded, a broken one keeps no removal from working" {
+	copy conf
+	in_copy "$NODE"'
+		dpkg -i /mnt/xmasq.deb
+		dpkg -i /mnt/next.deb
+		grep -q "of the next version" /etc/xmasq/xmasqd.yaml
+		echo "underlay: [und0]" >/etc/xmasq/xmasqd.yaml
+		datapath
+		echo "not: [ours" >/etc/xmasq/xmasqd.yaml
+		dpkg -r xmasq
+		gone
+		[ ! -e /sys/fs/bpf/xmasq ]
+		dpkg -P xmasq
+		# Without a bpffs there is nothing to take away.
+		dpkg -i /mnt/xmasq.deb
+		umount /sys/fs/bpf
+		dpkg -P xmasq
+		[ -z "$(nothing_of_us)" ]'
+}
 
 @test "removing takes programs, pins and sysctls away, an upgrade does not" {
 	copy cleanup
@@ -326,11 +333,22 @@ attached() {
 }
 flow_active() { sd xmasqctl flows -o json | jq -e '.flows[] | select(.state == "active")'; }
 
-# needs_sd: for a test that goes on where the first of them left off
+# boot_node: systemd as node n1 of a new bed, nothing of ours installed
+boot_node() {
+	copy sd
+	"$BED" up --replace 3>&-
+	"$BED" xmasq start n2 3>&-
+	XM_NETNS=xmpk-n1 "$RUN" boot "$D" 3>&-
+}
+
+# needs_sd: the service runs, where the test before left it if there was one; SERVICE_PID is it
 needs_sd() {
 	D=$P/sd
-	[ ! -e "$P/skip" ] || skip "allowed: $(cat "$P/skip")"
-	[ -e "$D/pid" ]
+	if [ ! -e "$D/pid" ]; then
+		boot_node
+		sd dpkg -i /mnt/xmasq.deb
+	fi
+	poll 10 active
 	SERVICE_PID=$(main_pid)
 }
 
@@ -359,10 +377,7 @@ readme() {
 }
 
 @test "the service starts at installation as the README says, and again with the system" {
-	copy sd
-	"$BED" up --replace 3>&-
-	"$BED" xmasq start n2 3>&-
-	XM_NETNS=xmpk-n1 "$RUN" boot "$D" 3>&-
+	boot_node
 	readme 1 4
 	active
 	sd systemctl is-enabled xmasqd
@@ -502,8 +517,7 @@ readme() {
 }
 
 @test "the package's own tests for a Debian testbed pass" {
-	needs_sd
-	"$RUN" halt "$D"
+	"$RUN" halt "$P/sd"
 	copy adt
 	"$RUN" boot "$D" 3>&-
 	"$RUN" exec "$D" -- dpkg -i /mnt/xmasq.deb
