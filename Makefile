@@ -403,7 +403,8 @@ uninstall: ## Remove what install put there, except the configuration
 	@if [ -d $(DESTDIR)$(SYSCONFDIR)/xmasq ]; then \
 		echo "kept the configuration in $(DESTDIR)$(SYSCONFDIR)/xmasq"; fi
 
-# In a copy of the tree, with what is new in it: what a build leaves in debian/ stays out of it.
+# In a copy of the tree, which a build would leave its traces in: what git knows and what is new, but
+# nothing that is deleted.
 deb: ## Build the Debian package, build/deb/xmasq_*.deb
 	@scripts/setup.sh build package
 	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb/xmasq

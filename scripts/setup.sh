@@ -5,7 +5,8 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test vm kernel lint package (default: all). Does nothing, quickly, when all is there.
+# Groups: build demo test vm kernel lint package (default: all). Does nothing, quickly, when all is
+# there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;

@@ -89,8 +89,10 @@ enter() {
 	[ -z "${XM_NETNS:-}" ] || mount --rbind /run/netns "$root/run/netns"
 	mount --bind "$dir/share" "$root/mnt"
 	cd "$root"
-	pivot_root . mnt/.old 2>/dev/null || { mkdir -p mnt/.old && pivot_root . mnt/.old; }
+	mkdir mnt/.old
+	pivot_root . mnt/.old
 	umount -l /mnt/.old
+	rmdir /mnt/.old
 	# What is mounted in here is for in here, and reaches the mount namespaces of services.
 	mount --make-rslave / && mount --make-rshared /
 	exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \

@@ -55,8 +55,10 @@ setup() {
 
 teardown() { stop_all; }
 
-# What git sees that is not committed, and what it ignores.
-tree_status() { git --no-optional-locks -c safe.directory='*' status --porcelain --ignored; }
+# What git sees there that is not committed, and what it ignores.
+tree_status() {
+	git --no-optional-locks -c safe.directory='*' status --porcelain --ignored debian deploy docs
+}
 
 # copy NAME: a fresh copy of the root with the packages in its /mnt; D is its directory
 copy() {
@@ -496,6 +498,18 @@ readme() {
 	sd kill -STOP "$pid"
 	poll 15 another "$pid"
 	sd sh -c 'rm -r /run/systemd/system/xmasqd.service.d; systemctl daemon-reload; systemctl restart xmasqd'
+}
+
+@test "a configuration that is wrong keeps no package from being installed" {
+	needs_sd
+	sd sh -c 'cp /etc/xmasq/xmasqd.yaml /tmp/good && echo "not: [" >/etc/xmasq/xmasqd.yaml'
+	sd dpkg --force-confold -i /mnt/xmasq.deb
+	run ! active
+	# The datapath of the run before goes on, until it works again.
+	sd test -e /sys/fs/bpf/xmasq/xm_flows
+	sd sh -c 'cp /tmp/good /etc/xmasq/xmasqd.yaml && systemctl reset-failed xmasqd &&
+		systemctl restart xmasqd'
+	active
 }
 
 @test "stopping leaves the datapath, removing as the README says takes it away" {
