@@ -70,10 +70,16 @@ copy() {
 	ln -s "${DEB##*/}" "$D/share/xmasq.deb"
 	cp "$P/next.deb" "$D/share/"
 	cp -r debian/tests "$D/share/"
+	cp "${XMASQ_BUILD:-$PWD/build}/tests/tools/xmt-mprog" "$D/share/"
 }
 
 # in_copy SCRIPT: run it in $D, as root of a machine without systemd and with an empty bpffs
-in_copy() { "$RUN" run "$D" -- bash -euxc "$(declare -f nothing_of_us until_); $1" 3>&-; }
+in_copy() { "$RUN" run "$D" -- bash -euxc "$(declare -f nothing_of_us until_ programs); $1" 3>&-; }
+
+# on_n1 FUNCTION ARG...: from outside of its systemd
+on_n1() {
+	MPROG=${XMASQ_BUILD:-$PWD/build}/tests/tools/xmt-mprog "$BED" exec n1 -- bash -c "$(declare -f "$1"); \"\$@\"" _ "$@"
+}
 
 # The same where systemd runs.
 sd() { "$RUN" exec "$P/sd" -- "$@"; }
@@ -89,6 +95,14 @@ until_() {
 		sleep 0.1
 	done
 	return 1
+}
+
+# programs DEV: ours there, in either way of attaching them
+programs() {
+	{
+		"${MPROG:-/mnt/xmt-mprog}" list "$1"
+		tc filter show dev "$1" ingress
+	} | grep xmasq
 }
 
 # What is left of the package in its copy: paths, but for dpkg's own books and journals.
@@ -219,13 +233,11 @@ NODE='
 			jq -e \".pods[] | select(.ifname == \\\"pod0\\\" and .attached)\""
 		kill $pid
 		wait $pid
-		tc filter show dev pod0 ingress | grep xmasq
-		tc filter show dev und0 ingress | grep xmasq
+		programs pod0
+		programs und0
 	}
 	gone() {
-		! tc filter show dev pod0 ingress | grep xmasq &&
-			! tc filter show dev und0 ingress | grep xmasq &&
-			! tc qdisc show dev pod0 | grep clsact
+		! programs pod0 && ! programs und0 && ! tc qdisc show dev pod0 | grep clsact
 	}'
 
 @test "an untouched configuration is upgraded, a broken one keeps no removal from working" {
@@ -261,7 +273,7 @@ NODE='
 		done
 		sysctl net.ipv4.ip_local_reserved_ports | grep 18477
 		DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i /mnt/next.deb
-		tc filter show dev pod0 ingress | grep xmasq
+		programs pod0
 		[ -e /sys/fs/bpf/xmasq/xm_flows ]
 		dpkg -r xmasq
 		gone
@@ -318,7 +330,7 @@ NODE='
 		chroot /tmp/c/root ischroot
 		chroot /tmp/c/root dpkg -P xmasq
 		[ ! -e /tmp/c/root/usr/sbin/xmasqd ]
-		tc filter show dev pod0 ingress | grep xmasq
+		programs pod0
 		[ -e /sys/fs/bpf/xmasq/xm_flows ]
 		[ -s /run/xmasq/sysctl ]'
 }
@@ -518,12 +530,12 @@ readme() {
 	sd systemctl stop xmasqd
 	[ "$(sd systemctl is-active xmasqd)" = inactive ]
 	sd test -e /sys/fs/bpf/xmasq/xm_flows
-	"$BED" exec n1 -- tc filter show dev "$("$BED" veth n1p1)" ingress | grep xmasq
+	on_n1 programs "$("$BED" veth n1p1)"
 	sd systemctl start xmasqd
 	poll 10 attached xmpk-n1p1
 	readme 2 2
 	run ! sd systemctl is-active xmasqd
-	run ! grep xmasq <("$BED" exec n1 -- tc filter show dev "$("$BED" veth n1p1)" ingress)
+	run ! on_n1 programs "$("$BED" veth n1p1)"
 	run ! sd test -e /sys/fs/bpf/xmasq
 	run ! sd systemctl cat xmasqd
 	[ -z "$(sd bash -c "$(declare -f nothing_of_us); nothing_of_us")" ]
