@@ -75,6 +75,11 @@ void tc_forget_netns(struct tc *t, uint64_t inode)
 	tc_owned_del(&t->owned, inode, 0);
 }
 
+bool tc_owns_any(struct tc *t)
+{
+	return tc_owned_has(&t->owned, netns_inode(), 0);
+}
+
 /* The filter that stands where ours should. */
 struct place {
 	const struct tc *t;
@@ -329,8 +334,6 @@ static int attach_tcx(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_
 			   filter && first_fd >= 0 ? first_fd : prog_fd, err);
 	if (ret || !filter)
 		return ret;
-	/* Its qdisc stays until we clean up: the kernel stops the interface while one is removed
-	 * (dev_deactivate() in qdisc_graft()), and packets are lost. */
 	ret = remove_filter(ifindex, dir, p.priority, t->handle);
 	if (ret) {
 		explain(err, "cannot remove an older filter: %s", strerror(-ret));
@@ -472,7 +475,7 @@ static int clean_link(uint32_t ifindex, void *arg)
 
 	clean_dir(c, ifindex, TC_INGRESS);
 	clean_dir(c, ifindex, TC_EGRESS);
-	/* See attach_tcx() for one that is empty where we are in use. */
+	/* Where we are in use one that is empty stays: see tc.h. */
 	if (!keeps_any(c, ifindex))
 		drop_qdisc(c->t, ifindex);
 	return 0;
@@ -483,7 +486,7 @@ static int clean_link_inside(uint32_t ifindex, void *arg)
 	struct cleanup *c = arg;
 
 	clean_dir(c, ifindex, TC_EGRESS_INSIDE);
-	if (!keeps_any(c, ifindex))
+	if (!c->keep)
 		drop_qdisc(c->t, ifindex);
 	return 0;
 }

@@ -16,8 +16,11 @@
  * one, which no interface of the kernel prevents.
  *
  * Where a program of ours is found in the other way (another xmasqd, another option), ours is
- * there in both for a moment, and never in none. A qdisc of ours that this leaves empty goes with
- * the program.
+ * there in both for a moment, and never in none.
+ *
+ * The kernel stops an interface while a clsact qdisc comes or goes (dev_deactivate() in
+ * qdisc_graft()), which can lose a packet. So what another way or another mode leaves empty stays
+ * while the interface is in use, and goes when we leave it: tc_detach(), tc_cleanup().
  *
  * Every call works in the network namespace that the calling thread is in, so it can be
  * used inside netns_run().
@@ -119,6 +122,9 @@ void tc_forget(struct tc *t, uint32_t ifindex);
  */
 void tc_forget_netns(struct tc *t, uint64_t inode);
 
+/** tc_owns_any() - whether a qdisc in the namespace that the calling thread is in is ours */
+bool tc_owns_any(struct tc *t);
+
 /**
  * tc_cleanup() - remove every program of ours from every interface of the namespace: from tcx,
  * filters whatever their priority and handle, and our unused qdiscs
@@ -136,7 +142,7 @@ int tc_cleanup_except(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir d
 
 /**
  * tc_cleanup_inside() - the same in a pod's namespace
- * @keep: asked about TC_EGRESS_INSIDE; NULL keeps none
+ * @keep: asked about TC_EGRESS_INSIDE; with NULL, of a pod that is not in use, our qdiscs go as well
  */
 int tc_cleanup_inside(struct tc *t, bool (*keep)(uint32_t ifindex, enum tc_dir dir, void *arg),
 		      void *arg);

@@ -35,7 +35,7 @@ bool tc_owned_has(const struct tc_owned *o, uint64_t netns, uint32_t ifindex)
 	size_t i;
 
 	for (i = 0; i < o->n; i++) {
-		if (o->v[i].netns == netns && o->v[i].ifindex == ifindex)
+		if (o->v[i].netns == netns && (!ifindex || o->v[i].ifindex == ifindex))
 			return true;
 	}
 	return false;

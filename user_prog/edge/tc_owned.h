@@ -31,7 +31,7 @@ struct tc_owned {
 int tc_owned_open(struct tc_owned *o, const char *state_dir);
 void tc_owned_close(struct tc_owned *o);
 
-/** tc_owned_has() - whether we made the qdisc of this interface */
+/** tc_owned_has() - whether we made the qdisc of this interface, or with @ifindex 0 of any there */
 bool tc_owned_has(const struct tc_owned *o, uint64_t netns, uint32_t ifindex);
 
 /**

@@ -170,14 +170,17 @@ static bool flow_of_removed(void *arg, const struct xm_flow_key *key, const stru
 	return false;
 }
 
-/* An interface of a pod goes: with the last one of a namespace goes the record of its qdiscs. */
-static void inside_forget(struct daemon *d, const struct attachment *gone)
+/* With the last interface of a namespace go our qdiscs in it, and their record. */
+static void inside_forget(struct daemon *d, const struct attachment *gone, bool link_gone)
 {
 	if (!gone->inode)
 		return;
 	for (size_t i = 0; i < d->n_att; i++)
 		if (&d->att[i] != gone && d->att[i].inode == gone->inode)
 			return;
+	/* Empty ones that an earlier mode left: detaching has not met them. */
+	if (!link_gone)
+		place_leave(d, gone);
 	tc_forget_netns(d->tc, gone->inode);
 }
 
@@ -201,7 +204,7 @@ static void remove_gone(struct daemon *d, struct reconcile_diff *diff)
 			pods = true;
 		}
 		if (a)
-			inside_forget(d, a);
+			inside_forget(d, a, r->gone);
 		if (a)
 			att_drop(d, a);
 	}
@@ -306,7 +309,7 @@ static bool is_attached_inside(uint32_t ifindex, enum tc_dir dir, void *arg)
 {
 	const struct elsewhere *e = arg;
 
-	for (size_t i = 0; e->keep && i < e->d->n_att; i++) {
+	for (size_t i = 0; i < e->d->n_att; i++) {
 		const struct attachment *a = &e->d->att[i];
 
 		if (a->key.netnsid == e->nsid && a->key.peer_ifindex == ifindex &&
@@ -316,11 +319,22 @@ static bool is_attached_inside(uint32_t ifindex, enum tc_dir dir, void *arg)
 	return false;
 }
 
+/* In use are the qdiscs of a pod that we are attached to, be it at its host side. */
 static int clean_inside(void *arg)
 {
 	struct elsewhere *e = arg;
+	bool used = false;
 
-	return tc_cleanup_inside(e->d->tc, is_attached_inside, e);
+	for (size_t i = 0; e->keep && i < e->d->n_att; i++) {
+		struct attachment *a = &e->d->att[i];
+
+		if (a->key.role != RECONCILE_POD || a->key.netnsid != e->nsid)
+			continue;
+		used = true;
+		if (tc_owns_any(e->d->tc))
+			a->inode = netns_inode();
+	}
+	return tc_cleanup_inside(e->d->tc, used ? is_attached_inside : NULL, e);
 }
 
 static void clean_netns(int32_t nsid, int fd, void *arg)

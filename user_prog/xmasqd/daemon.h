@@ -43,7 +43,7 @@ struct attachment {
 	char name[16];
 	uint64_t attach_us;   /* from the netlink event to attached */
 	uint32_t instance_id; /* rpeer: program of this pod */
-	uint64_t inode;	      /* rpeer: of the pod's namespace */
+	uint64_t inode;	      /* of the pod's namespace, when we are or were in it */
 	uint64_t looked_ms;   /* when the pod's namespace was last entered to look */
 	bool doubt;	      /* it has to be looked at again */
 };

@@ -129,6 +129,20 @@ int place_attach(struct daemon *d, struct attachment *a, const struct place *p,
 	return err;
 }
 
+static int inside_leave(void *arg)
+{
+	struct inside *in = arg;
+
+	return tc_cleanup_inside(in->tc, NULL, NULL);
+}
+
+void place_leave(struct daemon *d, const struct attachment *a)
+{
+	struct inside in = { .tc = d->tc };
+
+	run_inside(&a->key, inside_leave, &in);
+}
+
 void place_detach(struct daemon *d, const struct attachment *a, const struct place *p)
 {
 	struct inside in = { .tc = d->tc, .ifindex = a->key.peer_ifindex, .dir = p->dir };

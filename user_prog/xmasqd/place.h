@@ -36,6 +36,9 @@ int place_attach(struct daemon *d, struct attachment *a, const struct place *p,
 		 struct tc_error *why);
 void place_detach(struct daemon *d, const struct attachment *a, const struct place *p);
 
+/** place_leave() - remove whatever of ours is in the pod's namespace, qdiscs too */
+void place_leave(struct daemon *d, const struct attachment *a);
+
 /** place_query() - as tc_query() */
 int place_query(const struct daemon *d, const struct attachment *a, const struct place *p,
 		uint32_t *id);
