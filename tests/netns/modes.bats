@@ -278,7 +278,12 @@ rest() {
 	find "/proc/$(pid_of n1)/fd" -type l | wc -l
 }
 
-same_rest() { [ "$(rest)" = "$1" ]; }
+same_rest() {
+	local now
+
+	now=$(rest)
+	[ "$now" = "$1" ] || { diff <(echo "$1") <(echo "$now") >&2; return 1; }
+}
 flows_gone() { flows_are n1 "all(.flows[]; .saddr != \"$1\")"; }
 witness_gone() { ! inside out ip link show witness0 >/dev/null 2>&1; }
 
