@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "flow_state.h"
 #include "mode.h"
 #include "xm_types.h"
 
@@ -185,6 +186,7 @@ int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg,
 struct datapath_use {
 	uint64_t flows;
 	uint64_t active; /* both leases hold and both nodes can restore */
+	uint64_t by_state[FLOW_STATES];
 	uint64_t labels;
 };
 

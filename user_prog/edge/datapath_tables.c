@@ -221,17 +221,21 @@ static bool recycle_flow(void *arg, const struct xm_flow_key *key, const struct 
 	struct recycle *r = arg;
 	uint32_t last = xm_before(f->out_until, f->in_until) ? f->in_until : f->out_until;
 
+	enum flow_state state = flow_state(f, r->now);
+	bool over;
+
 	(void)key;
 	r->use.flows++;
-	if (f->stage == XM_STAGE_READY && !f->ended && xm_before(r->now, f->out_until) &&
-	    xm_before(r->now, f->in_until))
-		r->use.active++;
 	/*
 	 * That its pod still sends is no reason to keep it: what the CNI does not pass needs
 	 * no entry, and an old lease must not come to look new when the clock wraps. What
 	 * never got anywhere, or has ended, goes sooner: that is what fills tables.
 	 */
-	return xm_before(last + (f->label && !f->ended ? r->idle : r->idle_short), r->now);
+	over = xm_before(last + (f->label && !f->ended ? r->idle : r->idle_short), r->now);
+	if (!over)
+		r->use.by_state[state]++;
+	r->use.active = r->use.by_state[FLOW_ACTIVE];
+	return over;
 }
 
 /* Labels whose flow is gone or has another label: two CPUs raced to allot, or somebody

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "flow_state.h"
 #include "netns_guest.h"
 #include "requests.h"
 #include "version.h"
@@ -308,25 +309,12 @@ struct flows {
 	int err;
 };
 
-static const char *flow_state(const struct flows *w, const struct xm_flow *f)
-{
-	bool out = xm_before(w->now, f->out_until), in = xm_before(w->now, f->in_until);
-
-	if (f->ended)
-		return "ended";
-	if (f->stage == XM_STAGE_READY)
-		return out && in ? "active" : "lapsed";
-	if (f->stage == XM_STAGE_TOLD)
-		return "told";
-	return out && in ? "seen" : "new";
-}
-
 static bool add_flow(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
 {
 	struct flows *w = arg;
 	const struct attachment *a;
 	struct view_flow *v;
-	const char *state = flow_state(w, f);
+	const char *state = flow_state_name(flow_state(f, w->now));
 
 	if (w->active && strcmp(state, "active"))
 		return true;
