@@ -74,6 +74,7 @@ enum hello_state {
 	HELLO_BAD_KEY,	   /* MAC missing or wrong */
 	HELLO_BAD_LEASE,   /* peer is configured with another lease */
 	HELLO_BAD_VERSION, /* peer speaks another wire version */
+	HELLO_STATES,
 };
 
 struct hello_config {

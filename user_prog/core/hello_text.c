@@ -19,6 +19,8 @@ const char *hello_state_name(enum hello_state s)
 		return "bad-lease";
 	case HELLO_BAD_VERSION:
 		return "bad-version";
+	case HELLO_STATES:
+		break;
 	}
 	return "?";
 }
@@ -43,6 +45,8 @@ const char *hello_state_text(enum hello_state s)
 		return "it is configured with another lease_ms: give every node the same";
 	case HELLO_BAD_VERSION:
 		return "it speaks another wire version: run the same release on every node";
+	case HELLO_STATES:
+		break;
 	}
 	return "?";
 }

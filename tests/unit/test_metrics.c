@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Metrics: the format, every reason once, numbers where they belong, and the documentation. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../tools/promcheck.h"
+#include "metrics.h"
+#include "view.h"
+#include "xm_util.h"
+
+static struct metrics_facts facts(void)
+{
+	struct metrics_facts m = {
+		.version = "1.0\"\\\n",
+		.mode = "veth",
+		.attach = "tcx",
+		.start_time = 1700000000.5,
+		.cpu_seconds = 0.25,
+		.rss_bytes = 4096,
+		.ready = true,
+		.map = { { "flows", 1, 2, 3 }, { "labels", 4, 5, 6 }, { "peers", 7, 8, 9 } },
+		.pods_attached = { 10, 11, 12 },
+		.pods_excluded = 13,
+		.pods_failed = 14,
+		.nl_messages = 15,
+		.nl_malformed = 16,
+		.nl_overruns = 17,
+		.nl_resyncs = 18,
+		.frames_sent = 19,
+		.frames_failed = 20,
+		.bad_messages = 21,
+		.peers_refused = 22,
+		.underlay = 23,
+		.logged = { 24, 25, 26, 27 },
+	};
+
+	for (unsigned int r = 0; r < XM_R_MAX; r++)
+		m.counter[r] = (struct xm_counter){ 1000 + r, 100000 + r };
+	for (unsigned int s = 0; s < FLOW_STATES; s++)
+		m.flows[s] = 200 + s;
+	for (unsigned int s = 0; s < HELLO_STATES; s++)
+		m.peers[s] = 300 + s;
+	return m;
+}
+
+static struct promcheck p;
+
+static void answer(const struct metrics_facts *m)
+{
+	size_t len = 0;
+	char *text = metrics_text(m, &len);
+
+	assert_non_null(text);
+	assert_int_equal(strlen(text), len);
+	if (!promcheck(&p, text))
+		fail_msg("%s", p.why);
+	free(text);
+}
+
+static void is(const char *series, double value)
+{
+	const struct promcheck_sample *x = promcheck_find(&p, series);
+
+	if (!x)
+		fail_msg("no %s", series);
+	if (x->value != value)
+		fail_msg("%s is %f, not %f", series, x->value, value);
+}
+
+static void test_numbers(void **state)
+{
+	struct metrics_facts m = facts();
+	uint64_t slow = 0, slow_bytes = 0;
+
+	(void)state;
+	for (unsigned int r = 0; r < XM_R_MAX; r++) {
+		if (view_reason_kind(r) != XM_KIND_OVERLAY || r == XM_R_NONE)
+			continue;
+		slow += m.counter[r].packets;
+		slow_bytes += m.counter[r].bytes;
+	}
+	answer(&m);
+	is("xmasq_build_info{version=\"1.0\\\"\\\\\\n\",layout=\"2\",wire=\"1\"}", 1);
+	is("xmasq_node_info{mode=\"veth\",attach=\"tcx\"}", 1);
+	is("xmasq_packets_total{path=\"fast\",direction=\"out\"}", 1000 + XM_R_MASQUERADED);
+	is("xmasq_packets_total{path=\"fast\",direction=\"in\"}", 1000 + XM_R_RESTORED);
+	is("xmasq_packets_total{path=\"overlay\",direction=\"out\"}", (double)slow);
+	is("xmasq_bytes_total{path=\"fast\",direction=\"in\"}", 100000 + XM_R_RESTORED);
+	is("xmasq_bytes_total{path=\"overlay\",direction=\"out\"}", (double)slow_bytes);
+	is("xmasq_fallback_packets_total{reason=\"renewal\"}", 1000 + XM_R_RENEWAL);
+	is("xmasq_fallback_bytes_total{reason=\"odd-csum\"}", 100000 + XM_R_ODD_CSUM);
+	is("xmasq_dropped_packets_total{reason=\"guard\"}", 1000 + XM_R_GUARD);
+	is("xmasq_dropped_bytes_total{reason=\"no-label\"}", 100000 + XM_R_NO_LABEL);
+	is("xmasq_control_packets_total{type=\"control\"}", 1000 + XM_R_CONTROL);
+	is("xmasq_events_total{event=\"flow-new\"}", 1000 + XM_R_FLOW_NEW);
+	is("xmasq_lease_renewals_total{direction=\"out\"}", 1000 + XM_R_LEASE_OUT);
+	is("xmasq_lease_renewals_total{direction=\"in\"}", 1000 + XM_R_LEASE_IN);
+	is("xmasq_lease_refused_packets_total{direction=\"out\"}", 1000 + XM_R_LEASE_OVER);
+	is("xmasq_lease_refused_packets_total{direction=\"in\"}", 1000 + XM_R_LABEL_EXPIRED);
+	is("xmasq_flows{state=\"active\"}", 200 + FLOW_ACTIVE);
+	is("xmasq_map_entries{map=\"labels\"}", 4);
+	is("xmasq_map_max_entries{map=\"labels\"}", 5);
+	is("xmasq_map_memory_bytes{map=\"peers\"}", 9);
+	is("xmasq_peers{state=\"bad-key\"}", 300 + HELLO_BAD_KEY);
+	is("xmasq_pods{state=\"attached\"}", 33);
+	is("xmasq_pods{state=\"excluded\"}", 13);
+	is("xmasq_pods{state=\"failed\"}", 14);
+	is("xmasq_attached_pods{mode=\"rpeer\"}", 12);
+	is("xmasq_netlink_overruns_total", 17);
+	is("xmasq_log_messages_total{level=\"error\"}", 24);
+	is("xmasq_ready", 1);
+	is("xmasq_tcp_accelerated", 0);
+	is("process_start_time_seconds", 1700000000.5);
+	m.ready = false;
+	answer(&m);
+	is("xmasq_ready", 0);
+}
+
+/* A reason that somebody adds must be somewhere, and a drop must not be two things. */
+static void test_every_reason(void **state)
+{
+	static const char *const families[] = { "xmasq_fallback_packets_total{reason",
+						"xmasq_dropped_packets_total{reason",
+						"xmasq_control_packets_total{type",
+						"xmasq_events_total{event" };
+	struct metrics_facts m = facts();
+	char series[192];
+
+	(void)state;
+	answer(&m);
+	for (unsigned int r = 1; r < XM_R_MAX; r++) {
+		unsigned int n = 0;
+
+		if (view_reason_kind(r) == XM_KIND_FAST)
+			continue;
+		for (size_t i = 0; i < XM_ARRAY_SIZE(families); i++) {
+			snprintf(series, sizeof(series), "%s=\"%s\"}", families[i],
+				 view_reason_name(r));
+			n += promcheck_find(&p, series) != NULL;
+		}
+		if (n != 1)
+			fail_msg("%s is in %u metrics, not in one", view_reason_name(r), n);
+	}
+}
+
+/* The checker must be able to say no. */
+static void test_checker(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} t[] = {
+		{ "", "has no sample" },
+		{ "# HELP a_total Counts it all.\n# TYPE a_total counter\na_total 1", "newline" },
+		{ "# HELP a Counts it all.\n# TYPE a counter\na 1\n", "end with _total" },
+		{ "# HELP a_total Counts it all.\n# TYPE a_total gauge\na_total 1\n", "only they" },
+		{ "# HELP a_total Counts it all.\n# TYPE a_total counter\na_total -1\n",
+		  "negative" },
+		{ "# HELP a_total Counts it all.\n# TYPE a_total counter\na_total NaN\n",
+		  "negative" },
+		{ "# HELP a Counts\n# TYPE a gauge\na 1\n", "no sentence" },
+		{ "# HELP a_ms Measures it all.\n# TYPE a_ms gauge\na_ms 1\n", "no base unit" },
+		{ "# TYPE a gauge\na 1\n", "does not follow" },
+		{ "# HELP a Measures it all.\na 1\n", "below its TYPE" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\nb 1\n", "below its TYPE" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na 1\na 2\n", "comes twice" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na one\n", "no number" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na{b=\"\\x\"} 1\n", "bad escape" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na{b=c} 1\n", "bad label" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na{b=\"c} 1\n", "does not end" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\n# HELP b Measures it all.\n",
+		  "has no sample" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na 1\n# HELP a Measures it all.\n",
+		  "comes twice" },
+		{ "# HELP a Measures it all.\n# TYPE a gauge\na 1\n\n", "below its TYPE" },
+	};
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < XM_ARRAY_SIZE(t); i++) {
+		snprintf(text, sizeof(text), "%s", t[i].text);
+		if (promcheck(&p, text))
+			fail_msg("taken: %s", t[i].text);
+		if (!strstr(p.why, t[i].says))
+			fail_msg("%s: says %s, not %s", t[i].text, p.why, t[i].says);
+	}
+}
+
+static char *read_top(const char *name)
+{
+	const char *top = getenv("XM_TOP");
+	char path[4096], *text = NULL;
+	size_t size = 0;
+	FILE *f;
+
+	if (top)
+		snprintf(path, sizeof(path), "%s/%s", top, name);
+	else
+		snprintf(path, sizeof(path), "%.*s../../%s",
+			 (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__, name);
+	f = fopen(path, "r");
+	if (!f || getdelim(&text, &size, 0, f) < 0)
+		fail_msg("%s: %s", path, strerror(errno));
+	fclose(f);
+	return text;
+}
+
+/* docs/metrics.md has a row for each metric, in this order and these words, and no other. */
+static void test_documented(void **state)
+{
+	char *doc = read_top("docs/metrics.md"), row[1024];
+	const char *at = doc, *next;
+	unsigned int i, rows = 0;
+	struct metrics_desc d;
+
+	(void)state;
+	for (i = 0; metrics_desc(i, &d); i++) {
+		snprintf(row, sizeof(row), "\n| `%s` | %s | %s | %s |\n", d.name, d.type,
+			 *d.labels ? d.labels : "-", d.help);
+		next = strstr(at, row);
+		if (!next)
+			fail_msg("docs/metrics.md lacks, or has elsewhere:%s", row);
+		at = next + 1;
+	}
+	for (at = doc; (at = strstr(at, "\n| `")); at++)
+		rows += !strncmp(at, "\n| `xmasq_", 10) || !strncmp(at, "\n| `process_", 12);
+	assert_int_equal(rows, i);
+	free(doc);
+}
+
+static bool is_metric(const char *name, size_t len)
+{
+	struct metrics_desc d;
+
+	for (unsigned int i = 0; metrics_desc(i, &d); i++)
+		if (strlen(d.name) == len && !strncmp(d.name, name, len))
+			return true;
+	return false;
+}
+
+/* Whatever looks like a metric in the dashboard and the documentation is one. */
+static void test_named(void **state)
+{
+	static const char *const files[] = { "deploy/grafana-dashboard.json", "docs/metrics.md" };
+
+	(void)state;
+	for (size_t k = 0; k < XM_ARRAY_SIZE(files); k++) {
+		char *text = read_top(files[k]);
+		unsigned int n = 0;
+
+		for (const char *at = text; (at = strstr(at, "xmasq_")); at += 6) {
+			size_t len = promcheck_name(at);
+
+			/* A program's name, as in "xmasq_pod_egress". */
+			if (at > text && (isalnum((unsigned char)at[-1]) || at[-1] == '_'))
+				continue;
+			if (!is_metric(at, len))
+				fail_msg("%s names %.*s, which is no metric", files[k], (int)len,
+					 at);
+			n++;
+		}
+		assert_true(n > 20);
+		free(text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_numbers), cmocka_unit_test(test_every_reason),
+		cmocka_unit_test(test_checker), cmocka_unit_test(test_documented),
+		cmocka_unit_test(test_named),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
