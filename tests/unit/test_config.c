@@ -50,6 +50,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.liberal, CONFIG_LIBERAL_SET);
 	assert_true(c.reserve_port);
 	assert_false(c.cleanup_on_exit);
+	assert_string_equal(c.metrics_listen, "127.0.0.1:9477");
 	assert_string_equal(c.pin_dir, "/sys/fs/bpf/xmasq");
 	assert_string_equal(c.control_socket, "/run/xmasq/xmasqd.sock");
 	assert_string_equal(c.state_dir, "/run/xmasq");
@@ -98,6 +99,7 @@ static void test_everything(void **state)
 				   "tc: {priority: 65535, handle: 0xFFff}\n"
 				   "conntrack: {tcp_be_liberal: ignore}\n"
 				   "reserve_port: false\n"
+				   "metrics: {listen: \"[::1]:9000\"}\n"
 				   "log: {level: debug, format: json}\n"
 				   "pin_dir: /a\n"
 				   "control_socket: /b/c\n"
@@ -135,6 +137,7 @@ static void test_everything(void **state)
 	assert_int_equal(c.tc_handle, 65535);
 	assert_int_equal(c.liberal, CONFIG_LIBERAL_IGNORE);
 	assert_false(c.reserve_port);
+	assert_string_equal(c.metrics_listen, "[::1]:9000");
 	assert_int_equal(c.log_level, CONFIG_LOG_DEBUG);
 	assert_int_equal(c.log_format, CONFIG_LOG_JSON);
 	assert_string_equal(c.pin_dir, "/a");
@@ -243,6 +246,12 @@ static const struct bad bad[] = {
 	{ "mode: AUTO", 1, 7, "one of" },
 	{ "attach: link", 1, 9, "\"attach\" must be one of auto, tcx, filter, not \"link\"" },
 	{ "mode: \"\"", 1, 7, "one of" },
+	{ "metrics: {listen: 9477}", 1, 19,
+	  "\"metrics.listen\" must be address and port such as 127.0.0.1:9477" },
+	{ "metrics: {listen: localhost:9477}", 1, 19, "or \"\", not \"localhost:9477\"" },
+	{ "metrics: {listen: [::1]:9477}", 1, 19, "or \"[::1]:9477\", or \"\"" },
+	{ "metrics: {listen: }", 1, 19, "\"metrics.listen\" has no value" },
+	{ "metrics: {listen: " P50 P50 "}", 1, 19, "\"metrics.listen\" must be" },
 	{ "log: {level: warning}", 1, 14, "\"log.level\" must be one of error, warn, info, debug" },
 	{ "conntrack: {tcp_be_liberal: 1}", 1, 29, "must be one of set, require, ignore" },
 	{ "reserve_port: yes", 1, 15, "\"reserve_port\" must be true or false, not \"yes\"" },
@@ -507,6 +516,7 @@ static void test_reload(void **state)
 		{ "psk_file: /x", "psk_file" },
 		{ "pods: {include: [10.0.0.0/8]}", NULL },
 		{ "log: {level: debug, format: json}", NULL },
+		{ "metrics: {listen: \"\"}", NULL },
 		{ "cleanup_on_exit: true", NULL },
 		{ "conntrack: {tcp_be_liberal: ignore}", NULL },
 		{ "reserve_port: false", NULL },

@@ -70,6 +70,8 @@ const struct config_key config_keys[] = {
 	  .help = "what to do about nf_conntrack_tcp_be_liberal" },
 	{ TOP(reserve_port), AT(reserve_port), .type = CONFIG_T_BOOL,
 	  .help = "keep host sockets off the masquerade port" },
+	{ IN(metrics, listen), AT(metrics_listen), .type = CONFIG_T_LISTEN,
+	  .help = "where Prometheus and probes ask; empty: nowhere" },
 	{ IN(log, level), AT(log_level), .type = CONFIG_T_ENUM, .names = level_names,
 	  .help = "least important message that is logged" },
 	{ IN(log, format), AT(log_format), .type = CONFIG_T_ENUM, .names = format_names,
@@ -110,6 +112,7 @@ void config_defaults(struct config *c)
 	c->tc_handle = 0x584d; /* "XM": nobody's first choice */
 	c->liberal = CONFIG_LIBERAL_SET;
 	c->reserve_port = true;
+	strcpy(c->metrics_listen, "127.0.0.1:9477");
 	c->log_level = CONFIG_LOG_INFO;
 	c->log_format = CONFIG_LOG_TEXT;
 	strcpy(c->pin_dir, "/sys/fs/bpf/xmasq");
@@ -182,6 +185,7 @@ static bool key_equal(const struct config_key *k, const struct config *a, const 
 	case CONFIG_T_BOOL:
 		return *(const bool *)va == *(const bool *)vb;
 	case CONFIG_T_PATH:
+	case CONFIG_T_LISTEN:
 		return !strcmp(va, vb);
 	case CONFIG_T_NICS:
 		return nics_equal(a, b);
@@ -288,6 +292,7 @@ static struct json_object *key_json(const struct config_key *k, const struct con
 	case CONFIG_T_ENUM:
 		return json_object_new_string(k->names[*(const unsigned int *)v]);
 	case CONFIG_T_PATH:
+	case CONFIG_T_LISTEN:
 		return json_object_new_string(v);
 	case CONFIG_T_NICS:
 		return nics_json(c);

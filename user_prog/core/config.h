@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "listen.h"
 #include "xm_limits.h"
 #include "xm_types.h"
 
@@ -93,6 +94,8 @@ struct config {
 	/* reserve_port: keep host sockets off the masquerade port through
 	 * net.ipv4.ip_local_reserved_ports (default true) */
 	bool reserve_port;
+
+	char metrics_listen[LISTEN_MAX]; /* see listen_parse(); "" off */
 
 	enum config_log_level log_level;
 	enum config_log_format log_format;

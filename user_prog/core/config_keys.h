@@ -16,6 +16,7 @@ enum config_type {
 	CONFIG_T_NICS,	   /* auto, or a list of interface names */
 	CONFIG_T_OVERLAYS, /* list of {port, type} */
 	CONFIG_T_CIDRS,	   /* list of IPv4 prefixes */
+	CONFIG_T_LISTEN,   /* address:port, or "" */
 };
 
 #define CONFIG_F_RESTART 1 /* cannot change in a running daemon */

@@ -68,6 +68,10 @@ void config_value_wanted(const struct config_key *k, char *buf, size_t len)
 		snprintf(buf, len, "a list of at most %d IPv4 prefixes such as [10.244.0.0/16]",
 			 CONFIG_CIDRS_MAX);
 		break;
+	case CONFIG_T_LISTEN:
+		snprintf(buf, len,
+			 "address and port such as 127.0.0.1:9477 or \"[::1]:9477\", or \"\"");
+		break;
 	}
 }
 
@@ -213,6 +217,19 @@ static int set_path(const struct config_key *k, const struct config_scalar *s, s
 	return 0;
 }
 
+static int set_listen(const struct config_key *k, const struct config_scalar *s, struct config *c,
+		      struct config_why *why)
+{
+	char *at = (char *)c + k->offset;
+	struct listen_addr a;
+
+	if (s->len && (s->len >= LISTEN_MAX || listen_parse(s->text, s->len, &a)))
+		return refuse_wanted(why, k, s, "");
+	memcpy(at, s->text, s->len);
+	at[s->len] = '\0';
+	return 0;
+}
+
 int config_value_set(const struct config_key *k, const struct config_scalar *s, struct config *c,
 		     struct config_why *why)
 {
@@ -232,6 +249,8 @@ int config_value_set(const struct config_key *k, const struct config_scalar *s, 
 		return set_enum(k, s, c, why);
 	case CONFIG_T_PATH:
 		return set_path(k, s, c, why);
+	case CONFIG_T_LISTEN:
+		return set_listen(k, s, c, why);
 	case CONFIG_T_NICS:
 		if (!is_word(s, "auto"))
 			return refuse_wanted(why, k, s, "");
