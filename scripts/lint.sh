@@ -60,7 +60,7 @@ each() {
 
 # The flags of the Makefile, as far as a syntax check needs them.
 user_flags="-std=gnu11 -D_GNU_SOURCE -Icommon -Iuser_prog -Iuser_prog/core -Iuser_prog/edge"
-user_flags+=" -I$out/gcc $(pkg-config --cflags libbpf libmnl json-c yaml-0.1 nettle 2>/dev/null)"
+user_flags+=" -I$out/gcc $(pkg-config --cflags libbpf libmnl json-c yaml-0.1 nettle libmicrohttpd 2>/dev/null)"
 bpf_flags="-target bpf -mcpu=v3 -O2 -Itc_prog -Iheaders -Icommon"
 bpf_flags+=" -idirafter /usr/include/$(gcc -print-multiarch 2>/dev/null)"
 export user_flags bpf_flags

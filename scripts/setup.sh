@@ -22,10 +22,11 @@ declare -A why=(
 )
 declare -A pkgs=(
 	[build]="gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
-		libelf-dev zlib1g-dev libyaml-dev libmnl-dev libjson-c-dev nettle-dev"
+		libelf-dev zlib1g-dev libyaml-dev libmnl-dev libjson-c-dev nettle-dev
+		libmicrohttpd-dev"
 	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
-	[test]="bats libcmocka-dev gojq nftables wireshark-common python3 python3-scapy
+	[test]="bats libcmocka-dev gojq curl nftables wireshark-common python3 python3-scapy
 		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"

@@ -18,6 +18,7 @@
 static enum config_log_level log_level = CONFIG_LOG_INFO;
 static enum config_log_format log_format = CONFIG_LOG_TEXT;
 static bool log_journal;
+static uint64_t written[CONFIG_LOG_DEBUG + 1];
 
 static const struct {
 	const char *name;
@@ -46,6 +47,11 @@ void log_init(enum config_log_level level, enum config_log_format format)
 	log_level = level;
 	log_format = format;
 	log_journal = stderr_is_journal();
+}
+
+uint64_t log_written(enum config_log_level level)
+{
+	return written[level];
 }
 
 bool log_on(enum config_log_level level)
@@ -104,6 +110,7 @@ static void write_line(enum config_log_level level, char *text)
 	char prefix[64] = "", now[48];
 	char *p;
 
+	written[level]++;
 	/* What names a pod may bring along must not make a second line or colour a terminal. */
 	for (p = text; *p; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)

@@ -36,6 +36,9 @@ void log_write(enum config_log_level level, const char *fmt, ...) XM_PRINTF(2, 3
 #define log_info(...)  log_write(CONFIG_LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(CONFIG_LOG_DEBUG, __VA_ARGS__)
 
+/** log_written() - how many messages of this level were written since the start */
+uint64_t log_written(enum config_log_level level);
+
 /** log_libbpf() - for libbpf_set_print(); its information is our debug */
 int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));

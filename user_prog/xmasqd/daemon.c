@@ -13,6 +13,7 @@
 #include "config_file.h"
 #include "log.h"
 #include "sdnotify.h"
+#include "web.h"
 
 uint64_t daemon_now_us(void)
 {
@@ -25,6 +26,14 @@ uint64_t daemon_now_us(void)
 uint64_t daemon_now_ms(void)
 {
 	return daemon_now_us() / 1000;
+}
+
+static double now_real(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 /* ---- events ---- */
@@ -237,6 +246,10 @@ static int start(struct daemon *d)
 	attach_sweep(d);
 	d->dp.changes_way = false;
 	peers_want_reports(d);
+	/* What there is of earlier runs is known before anybody asks. */
+	datapath_recycle(&d->dp, DAEMON_FLOW_IDLE_MS, &d->use);
+	d->periodic_ms = daemon_now_ms();
+	web_sync(d);
 	return 0;
 }
 
@@ -306,6 +319,7 @@ static void reload(struct daemon *d)
 	log_init(c.log_level, c.log_format);
 	conntrack_start(d);
 	peers_apply_all(d);
+	web_sync(d);
 	/* No key that the programs have as a constant changes here. */
 	d->dirty = true;
 	log_info("configuration read again from %s", d->config_path);
@@ -346,8 +360,10 @@ static void periodic(struct daemon *d)
 	/* Replacing a filter causes no event that we would know as a loss. */
 	attach_check(d, false);
 	/* Retries a dump that failed, and attachments that did. */
-	rtnl_dispatch(d->rtnl, on_rtnl, d);
+	d->netlink_err = rtnl_dispatch(d->rtnl, on_rtnl, d);
 	d->dirty = true;
+	web_sync(d);
+	d->periodic_ms = daemon_now_ms();
 	sdnotify_status("%zu interfaces, %u peers, %llu flows, %llu on the fast path", d->n_att,
 			d->hello.n_peers, (unsigned long long)d->use.flows,
 			(unsigned long long)d->use.active);
@@ -388,6 +404,9 @@ static int loop(struct daemon *d)
 		wait = wait > now ? wait - now : 0;
 		if (t >= 0)
 			wait = min_u64(wait, (uint64_t)t);
+		t = web_timeout_ms(d);
+		if (t >= 0)
+			wait = min_u64(wait, (uint64_t)t);
 
 		n = epoll_wait(d->epoll_fd, ev, 8, (int)wait);
 		if (n < 0 && errno != EINTR) {
@@ -407,6 +426,7 @@ static int loop(struct daemon *d)
 				datapath_poll(&d->dp);
 		}
 		ctlsock_dispatch(d->ctl);
+		web_dispatch(d);
 	}
 	return 0;
 }
@@ -437,6 +457,7 @@ int daemon_cleanup(struct daemon *d)
 
 static void stop(struct daemon *d)
 {
+	web_close(d);
 	ctlsock_flush(d->ctl, 500);
 	peers_stop(d);
 	datapath_close(&d->dp);
@@ -482,6 +503,7 @@ int daemon_run(struct daemon *d, bool cleanup)
 	d->packet.fd = -1;
 	d->dp.lock_fd = -1;
 	d->started_ms = daemon_now_ms();
+	d->start_time = now_real();
 	libbpf_set_print(log_libbpf);
 	if (cleanup) {
 		err = cleanup_only(d);

@@ -5,6 +5,7 @@
  *   netlink events ──▶ inventory ──▶ reconcile ──▶ attach.c   programs where they belong
  *   ring of events ──▶ hello ──────▶ peers.c                  deadlines in the peer table
  *   control socket ──▶ requests.c                             answers, flush, cleanup
+ *   web server     ──▶ web.c ──────▶ metrics, answers to probes
  *   timers         ──▶ hello, recycler, watchdog
  *
  * The datapath needs none of this to carry on: what is agreed runs until its lease or
@@ -54,12 +55,16 @@ struct attach_failure {
 	struct tc_error why;
 };
 
+struct httpd;
+
 struct daemon {
 	struct config cfg;
 	const char *config_path;
 	bool cleanup_on_exit; /* asked for on the command line: no reload takes it back */
 	uint64_t started_ms;
-	uint64_t ready_us; /* everything found at the start is attached; 0 before */
+	uint64_t ready_us;    /* everything found at the start is attached; 0 before */
+	double start_time;    /* seconds since 1970 */
+	uint64_t periodic_ms; /* when the periodic work was last done */
 
 	struct datapath dp;
 	__be32 nodes[XM_NODES_MAX]; /* underlay addresses that the programs know */
@@ -79,7 +84,8 @@ struct daemon {
 	size_t n_fail, cap_fail;
 	struct tc *tc;
 	struct netns_names *names;
-	bool dirty; /* inventory changed: reconcile before waiting again */
+	int netlink_err; /* the inventory may be out of date */
+	bool dirty;	 /* inventory changed: reconcile before waiting again */
 
 	struct hello_config hello_cfg; /* until peers_start() */
 	struct hello hello;
@@ -90,6 +96,9 @@ struct daemon {
 	char tcp_reason[384];
 
 	struct ctlsock *ctl;
+	struct httpd *web;	     /* NULL: not served, or not yet */
+	char web_listen[LISTEN_MAX]; /* where, or where it is tried */
+	int web_err;		     /* of the last try */
 	int epoll_fd;
 	int signal_fd;
 	bool reload;

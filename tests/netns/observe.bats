@@ -1,0 +1,218 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What an operator can see from outside: metrics and probes over HTTP, the life of flows as it
+# happens, why a flow is or is not on the fast path, and what a report to a maintainer holds.
+#
+#   n1p1, n1p2 - n1 ======= VXLAN ======= n2 - n2p1, n2p2
+#
+# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
+# shellcheck disable=SC2154 # output: set by run
+
+load lib
+load daemon
+
+setup_file()    { bed_up --pods 2; daemons_changed; }
+teardown_file() { bed_down; }
+setup()         { test_begin; PROM=$BUILD/tests/tools/xmt-prom; daemons_default; }
+teardown()      { daemons_end; test_end; }
+
+URL=http://127.0.0.1:9477
+
+# get NODE PATH [curl options]: the answer's body; fails unless the status is 200
+get() { inside "$1" curl -sS -m $((5 * XM_SLOW)) --fail-with-body "$URL$2" "${@:3}"; }
+
+# status_of NODE PATH [curl options]: of the answer, 000 when there is none
+status_of()
+{
+	inside "$1" curl -s -m $((5 * XM_SLOW)) -o /dev/null -w '%{http_code}' "$URL$2" "${@:3}" || :
+}
+
+answers() { [ "$(status_of "$1" "$2")" = "$3" ]; }
+
+# scrape NODE FILE: what it says, which has to be well formed
+scrape() { get "$1" /metrics >"$2" && "$PROM" check "$2"; }
+
+# metric NODE SERIES CONDITION: a condition of awk's on the value v, of a scrape made here
+metric()
+{
+	local v
+
+	scrape "$1" "$BATS_TEST_TMPDIR/now" || return 1
+	v=$("$PROM" get "$BATS_TEST_TMPDIR/now" "$2") || { echo "no $2"; return 1; }
+	awk -v v="$v" "BEGIN { exit !($3) }" || { echo "$2 is $v, not $3"; return 1; }
+}
+
+# ---- metrics --------------------------------------------------------------------
+
+@test "metrics: well formed, and the numbers of xmasqctl" {
+	local was=$BATS_TEST_TMPDIR/was is=$BATS_TEST_TMPDIR/is n
+
+	only_with_fast_path
+	scrape n1 "$was"
+	live
+	wait_until 3 metric n1 'xmasq_packets_total{path="fast",direction="out"}' 'v > 20'
+	wait_until 3 metric n1 'xmasq_packets_total{path="fast",direction="in"}' 'v > 20'
+	# Taken every five seconds.
+	wait_until 8 metric n1 'xmasq_flows{state="active"}' 'v >= 2'
+	metric n1 'xmasq_map_entries{map="flows"}' 'v >= 2'
+	metric n1 'xmasq_map_entries{map="labels"}' 'v >= 2'
+	metric n1 'xmasq_map_max_entries{map="flows"}' 'v == 65536'
+	metric n1 'xmasq_map_entries{map="peers"}' 'v == 1'
+	live_end
+	scrape n1 "$is"
+	"$PROM" grown "$was" "$is" xmasq_packets_total xmasq_bytes_total xmasq_events_total
+	# Nothing moves now but hellos.
+	n=$(counter n1 masqueraded)
+	metric n1 'xmasq_packets_total{path="fast",direction="out"}' "v == $n"
+	n=$(ctl n1 counters -a -o json | jq '.counters[] | select(.name == "restored").bytes')
+	metric n1 'xmasq_bytes_total{path="fast",direction="in"}' "v == $n"
+	n=$(ctl n1 counters -a -o json | jq '[.counters[] | select(.kind == "overlay").packets] | add')
+	metric n1 'xmasq_packets_total{path="overlay",direction="out"}' "v >= $n"
+	n=$(counter n1 lease-out)
+	metric n1 'xmasq_lease_renewals_total{direction="out"}' "v >= $n && v > 0"
+	metric n1 'xmasq_lease_renewals_total{direction="in"}' 'v > 0'
+	metric n1 'xmasq_peers{state="up"}' 'v == 1'
+	metric n1 'xmasq_peers{state="down"}' 'v == 0'
+	metric n1 'xmasq_pods{state="attached"}' 'v == 2'
+	metric n1 "xmasq_attached_pods{mode=\"$(mode_of "$(pod_kind n1p1)")\"}" 'v >= 1'
+	metric n1 'xmasq_ready' 'v == 1'
+	metric n1 'xmasq_underlay_interfaces' "v == $(wc -w <<<"$NICS")"
+	metric n1 'xmasq_netlink_overruns_total' 'v == 0'
+	metric n1 'xmasq_log_messages_total{level="error"}' 'v == 0'
+	metric n1 'xmasq_log_messages_total{level="info"}' 'v > 0'
+	metric n1 'process_resident_memory_bytes' 'v > 1e6'
+	metric n1 'process_start_time_seconds' "v > $(date +%s) - 3600 && v <= $(date +%s)"
+	grep -qF "xmasq_build_info{version=\"$(ctl n1 version -o json | jq -r .xmasqd)\"," \
+		"$BATS_TEST_TMPDIR/now"
+}
+
+# What the programs count
+COUNTED=(xmasq_packets_total xmasq_bytes_total xmasq_fallback_packets_total xmasq_fallback_bytes_total
+	xmasq_dropped_packets_total xmasq_dropped_bytes_total xmasq_control_packets_total
+	xmasq_events_total xmasq_lease_renewals_total xmasq_lease_refused_packets_total)
+
+@test "metrics: what the programs count goes on when xmasqd is restarted, killed, and traffic flows" {
+	local was=$BATS_TEST_TMPDIR/was is=$BATS_TEST_TMPDIR/is signal start
+
+	only_with_fast_path
+	live
+	for signal in TERM KILL; do
+		scrape n1 "$was"
+		"$PROM" get "$was" 'xmasq_packets_total{path="fast",direction="out"}' | grep -qvx 0
+		start=$("$PROM" get "$was" process_start_time_seconds)
+		term n1 "$signal"
+		answers n1 /metrics 000
+		launch n1
+		wait_until 3 answers n1 /metrics 200
+		scrape n1 "$is"
+		"$PROM" grown "$was" "$is" "${COUNTED[@]}"
+		metric n1 process_start_time_seconds "v > $start"
+	done
+	# Gauges are right from the first answer.
+	metric n1 'xmasq_map_entries{map="flows"}' 'v >= 2'
+	live_end
+}
+
+@test "metrics: drops and fallbacks are counted by their reasons" {
+	local was=$BATS_TEST_TMPDIR/was
+
+	only_with_fast_path
+	scrape n1 "$was"
+	# What the node itself sends to a peer's masquerade port is not ours: guarded.
+	inside n1 bash -c "exec 3<>/dev/udp/$(ip_of n2)/18477; echo forged >&3"
+	metric n1 'xmasq_dropped_packets_total{reason="guard"}' \
+		"v == $("$PROM" get "$was" 'xmasq_dropped_packets_total{reason="guard"}') + 1"
+	serve n2p1 tcp 4100
+	flow n1p1 tcp n2p1 4100 --rounds 3
+	metric n1 'xmasq_fallback_packets_total{reason="tcp-flags"}' \
+		"v >= $("$PROM" get "$was" 'xmasq_fallback_packets_total{reason="tcp-flags"}') + 2"
+}
+
+# ---- the web server --------------------------------------------------------------
+
+@test "web server: HEAD, other methods, unknown pages, nonsense, and 20 clients that never finish" {
+	local i
+
+	[ "$(status_of n1 /)" = 200 ]
+	[ "$(status_of n1 /nothing)" = 404 ]
+	[ "$(status_of n1 '/metrics?x=1')" = 200 ]
+	[ "$(status_of n1 /metrics -I)" = 200 ]
+	[ "$(status_of n1 /metrics -X POST -d x=1)" = 405 ]
+	[ "$(status_of n1 /metrics -X DELETE)" = 405 ]
+	get n1 /metrics -D "$BATS_TEST_TMPDIR/head" >/dev/null
+	grep -qi '^content-type: text/plain; version=0.0.4' "$BATS_TEST_TMPDIR/head"
+	inside n1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/9477; head -c 100000 /dev/urandom >&3' || :
+	[ "$(status_of n1 /healthz)" = 200 ]
+	# More than there are places for, each with a byte a second: no idle limit throws them out.
+	for ((i = 0; i < 20; i++)); do
+		inside n1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/9477
+			while printf G >&3; do sleep 1; done' 3>&- 2>/dev/null &
+		PIDS+=($!)
+	done
+	ctl n1 status >/dev/null
+	wait_until 30 answers n1 /healthz 200
+	stop_all
+}
+
+@test "web server: not where nobody asked for it, elsewhere after a reload, again when the port is free" {
+	answers n1 /healthz 200
+	# Loopback only.
+	run inside n2 curl -s -m 2 -o /dev/null "http://$(ip_of n1):9477/healthz"
+	[ "$status" != 0 ]
+	reload n1 'metrics: {listen: "127.0.0.1:9478"}'
+	URL=http://127.0.0.1:9478
+	answers n1 /healthz 200
+	URL=http://127.0.0.1:9477
+	answers n1 /healthz 000
+	reload n1 'metrics: {listen: ""}'
+	answers n1 /healthz 000
+	URL=http://127.0.0.1:9478
+	answers n1 /healthz 000
+
+	start "$BATS_TEST_TMPDIR/nc" istening nsenter --net="/run/netns/$XMASQ_BED-n1" -- \
+		nc -v -l 127.0.0.1 9478
+	reload n1 'metrics: {listen: "127.0.0.1:9478"}'
+	logged n1 'error metrics.listen 127.0.0.1:9478: Address already in use; another program is there'
+	status_is n1 '.pods_attached == 2'
+	stop_all
+	wait_until 8 answers n1 /healthz 200
+	[ "$(log_new n1 | grep -c 'error metrics.listen')" = 1 ]
+
+	reload n1 "metrics: {listen: \"$(ip_of n1):9477\"}"
+	wait_until 3 logged n1 'others than this machine can read'
+	inside n2 curl -sf -m 5 -o /dev/null "http://$(ip_of n1):9477/healthz"
+	reload n1
+}
+
+# ---- probes ---------------------------------------------------------------------
+
+@test "probes: ready without a peer, not ready without an underlay interface, healthy in both" {
+	get n1 /readyz >"$BATS_TEST_TMPDIR/ready"
+	grep -qx 'ready' "$BATS_TEST_TMPDIR/ready"
+	run ! grep -F '[-]' "$BATS_TEST_TMPDIR/ready"
+	grep -qx '    pods: 2 attached, 0 failed' "$BATS_TEST_TMPDIR/ready"
+
+	stop_clean n1
+	custom n1 "$BATS_TEST_TMPDIR/yaml" -e 's/^underlay: .*/underlay: [nothere]/'
+	daemon n1 "$BATS_TEST_TMPDIR/yaml"
+	[ "$(status_of n1 /readyz)" = 503 ]
+	[ "$(status_of n1 /healthz)" = 200 ]
+	run -22 get n1 /readyz
+	[[ $output == *'[-] underlay: 0 interfaces attached; check "underlay"'* ]]
+	[[ $output == *'not ready'* ]]
+	metric n1 xmasq_ready 'v == 0'
+	daemon_end
+	xmasqd n1 --config "$BATS_TEST_TMPDIR/yaml" --cleanup
+}
+
+@test "probes: a daemon that hangs is not healthy, and is again when it goes on" {
+	local pid
+
+	pid=$(pid_of n1)
+	answers n1 /healthz 200
+	kill -STOP "$pid"
+	[ "$(inside n1 curl -s -m 1 -o /dev/null -w '%{http_code}' "$URL/healthz" || :)" = 000 ]
+	kill -CONT "$pid"
+	wait_until 3 answers n1 /healthz 200
+}
