@@ -28,6 +28,7 @@ static const struct {
 	{ "pod_ingress", suite_pod_ingress },
 	{ "life", suite_life },
 	{ "live", suite_live },
+	{ "trace", suite_trace },
 	{ "fuzz", suite_fuzz },
 };
 

@@ -107,6 +107,11 @@ static void test_bad(void **state)
 		{ L(FLOWS("{\"limit\":1.5}")), "from 1 to 65536" },
 		{ L(FLOWS("{\"active\":1}")), "true or false" },
 		{ L(FLOWS("{\"pod\":1}")), "unknown argument \"pod\"" },
+		{ L("{\"command\":\"trace\"}"), "trace takes {\"flow\"" },
+		{ L("{\"command\":\"trace\",\"args\":{\"flow\":1}}"), "must be a text" },
+		{ L("{\"command\":\"trace\",\"args\":{\"flow\":\"tcp\"}}"), "is no flow" },
+		{ L("{\"command\":\"trace\",\"args\":{\"flow\":\"tcp\",\"x\":1}}"),
+		  "trace takes {\"flow\"" },
 		{ L("{\"command\":\"flush\"}"), "exactly one of" },
 		{ L(FLUSH("{}")), "exactly one of" },
 		{ L(FLUSH("{\"all\":true,\"peer\":\"172.31.0.2\"}")), "exactly one of" },
@@ -168,6 +173,7 @@ static void test_round_trip(void **state)
 	for (n = 0; n < CTL_COMMANDS; n++)
 		t[n].command = (enum ctl_command)n;
 	t[CTL_FLOWS].flows.limit = CTL_FLOWS_MAX;
+	assert_int_equal(ctl_parse_flow("tcp 10.0.0.1:1 10.0.0.2:65535", &t[CTL_TRACE].trace), 0);
 	for (i = 0; i < 5; i++)
 		t[n + i].command = CTL_FLUSH;
 	t[n].command = CTL_FLOWS;

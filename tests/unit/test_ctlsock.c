@@ -209,6 +209,10 @@ static void test_ctl(void **state)
 	assert_int_equal(RUN(b, out, "-o", "json", "flows"), 0);
 	assert_non_null(strstr(out, "\n  \"total\": 0\n}\n"));
 	assert_int_equal(b->last.flows.limit, CTL_FLOWS_LIMIT);
+	assert_int_equal(RUN(b, out, "trace", "udp", "10.0.0.1:1", "10.0.0.2:2"), 0);
+	assert_int_equal(b->last.command, CTL_TRACE);
+	assert_int_equal(b->last.trace.proto, IPPROTO_UDP);
+	assert_int_equal(ntohs(b->last.trace.dport), 2);
 	assert_int_equal(RUN(b, out, "version"), 0);
 	assert_non_null(strstr(out, "\nxmasqd: v9\n"));
 	assert_int_equal(RUN(b, out, "status"), 0);
@@ -237,9 +241,22 @@ static void test_usage(void **state)
 		{ { "flows", "--limit" }, "lacks its value" },
 		{ { "flows", "--limit", "0" }, "from 1 to 65536" },
 		{ { "flows", "--limit", "5x" }, "from 1 to 65536" },
-		{ { "status", "--limit", "5" }, "belong to flows" },
+		{ { "status", "--limit", "5" }, "--limit belongs to flows and monitor" },
 		{ { "pods", "--all" }, "belongs to counters and flush" },
-		{ { "pods", "--peer", "1.2.3.4" }, "belong to flush" },
+		{ { "pods", "--peer", "1.2.3.4" }, "belong to flush and monitor" },
+		{ { "status", "--active" }, "--active belongs to flows" },
+		{ { "moniter" }, "did you mean \"monitor\"?" },
+		{ { "monitor", "--interval", "0.01" }, "must be 0.1 to 60 seconds" },
+		{ { "monitor", "--interval", "nan" }, "must be 0.1 to 60 seconds" },
+		{ { "monitor", "--count", "0" }, "a number from 1" },
+		{ { "status", "--count", "1" }, "belong to monitor" },
+		{ { "monitor", "--pod=a", "--peer=1.2.3.4" }, "at most one of" },
+		{ { "monitor", "--all" }, "belongs to counters and flush" },
+		{ { "bugtool", "-o", "json" }, "bugtool writes an archive" },
+		{ { "pods", "--to", "x" }, "--to belongs to bugtool" },
+		{ { "trace" }, "trace needs a flow such as" },
+		{ { "trace", "tcp", "1.2.3.4:5" }, "trace needs a flow such as" },
+		{ { "trace", "tcp 1.2.3.4:5 6.7.8.9:10", "x" }, "trace needs a flow such as" },
 		{ { "flush" }, "exactly one of" },
 		{ { "flush", "--all", "--peer", "1.2.3.4" }, "exactly one of" },
 		{ { "flush", "--peer", "host" }, "must be an IPv4 address" },

@@ -25,6 +25,7 @@ static const struct {
 	[CTL_FLUSH] = { "flush", "send flows back to the overlay; they are learned anew" },
 	[CTL_CLEANUP] = { "cleanup", "remove programs and maps, put sysctls back, stop xmasqd" },
 	[CTL_CONFIG] = { "config", "configuration in use" },
+	[CTL_TRACE] = { "trace", "why a flow is, or is not, on the fast path now" },
 	[CTL_VERSION] = { "version", "versions of xmasqctl and xmasqd" },
 };
 
@@ -193,6 +194,23 @@ static int parse_flows(struct json_object *args, struct ctl_request *req, const 
 	return 0;
 }
 
+static int parse_trace(struct json_object *args, struct ctl_request *req, const struct error *e)
+{
+	struct json_object *v = args ? jsonx_get(args, "flow") : NULL;
+	char q[TEXT_QUOTE_MAX];
+	const char *s;
+
+	if (!v || json_object_object_length(args) != 1)
+		return refuse(e, "trace takes {\"flow\": \"tcp A:P B:Q\"}");
+	s = text_arg(v, "flow", e);
+	if (!s)
+		return -EINVAL;
+	if (ctl_parse_flow(s, &req->trace))
+		return refuse(e, "\"%s\" is no flow such as tcp 10.244.1.2:80 10.244.2.3:40000",
+			      text_quote(q, s, strlen(s)));
+	return 0;
+}
+
 static int parse_object(struct json_object *top, struct ctl_request *req, const struct error *e)
 {
 	struct json_object *args = NULL, *command = NULL;
@@ -226,6 +244,8 @@ static int parse_object(struct json_object *top, struct ctl_request *req, const 
 		return parse_flush(args, req, e);
 	if (req->command == CTL_FLOWS)
 		return parse_flows(args, req, e);
+	if (req->command == CTL_TRACE)
+		return parse_trace(args, req, e);
 	if (args && json_object_object_length(args))
 		return refuse(e, "command \"%s\" takes no arguments", commands[c].name);
 	return 0;
@@ -298,6 +318,7 @@ static bool put_flush(struct json_object *args, const struct ctl_request *req)
 char *ctl_request_line(const struct ctl_request *req)
 {
 	struct json_object *o = json_object_new_object(), *args = json_object_new_object();
+	char flow[CTL_FLOW_STR];
 	bool ok;
 
 	if (!o || !args) {
@@ -309,6 +330,8 @@ char *ctl_request_line(const struct ctl_request *req)
 	ok = ok && jsonx_put_str(o, "command", ctl_command_name(req->command));
 	if (ok && req->command == CTL_FLUSH)
 		ok = put_flush(args, req);
+	if (ok && req->command == CTL_TRACE)
+		ok = jsonx_put_str(args, "flow", ctl_format_flow(flow, &req->trace));
 	if (ok && req->command == CTL_FLOWS && req->flows.active)
 		ok = jsonx_put_bool(args, "active", true);
 	if (ok && req->command == CTL_FLOWS && req->flows.limit)

@@ -34,6 +34,7 @@ enum ctl_command {
 	CTL_FLUSH,
 	CTL_CLEANUP,
 	CTL_CONFIG,
+	CTL_TRACE,
 	CTL_VERSION,
 	CTL_COMMANDS,
 };
@@ -55,6 +56,7 @@ enum ctl_flush {
  * @flush.flow: the local pod is the source, pad is zero
  * @flush.addr: network byte order
  * @flush.ifname: host-side interface
+ * @trace: flow to be explained, either direction, pad is zero
  */
 struct ctl_request {
 	enum ctl_command command;
@@ -68,6 +70,7 @@ struct ctl_request {
 		__be32 addr;
 		char ifname[16];
 	} flush;
+	struct xm_flow_key trace;
 };
 
 /**

@@ -268,6 +268,63 @@ static int show_counters(struct json_object *result, const struct show_options *
 	return finish(t, o, out);
 }
 
+static void trace_end(FILE *out, const char *label, struct json_object *end)
+{
+	const char *reason = jsonx_str(end, "reason");
+	char *text = NULL;
+
+	if (asprintf(&text, "%s%s%s%s", jsonx_str(end, "path"), *reason ? " (" : "", reason,
+		     *reason ? ")" : "") < 0)
+		return;
+	fprintf(out, "%-6s %s\n", label, table_clean(text));
+	free(text);
+}
+
+static enum table_color mark_color(const char *mark)
+{
+	if (!strcmp(mark, "ok"))
+		return TABLE_GOOD;
+	return strcmp(mark, "no") ? TABLE_PLAIN : TABLE_BAD;
+}
+
+static int show_trace(struct json_object *result, const struct show_options *o, FILE *out)
+{
+	static const struct table_column cols[] = {
+		{ "HOOK", false, false },
+		{ "", false, true },
+		{ "WHAT", false, false },
+	};
+	struct json_object *list = jsonx_list(result, "steps"), *c;
+	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
+	char *text = strdup(jsonx_str(result, "flow"));
+	unsigned int i;
+	int err;
+
+	if (!t || !text) {
+		table_free(t);
+		free(text);
+		return -ENOMEM;
+	}
+	fprintf(out, "flow   %s%s\n", table_clean(text),
+		jsonx_bool(result, "reversed") ? " (turned round: the local pod sends)" : "");
+	trace_end(out, "out", jsonx_get(result, "out"));
+	trace_end(out, "in", jsonx_get(result, "in"));
+	free(text);
+	fputc('\n', out);
+	for (i = 0; i < jsonx_len(list); i++) {
+		c = json_object_array_get_idx(list, i);
+		table_row(t, mark_color(jsonx_str(c, "mark")),
+			  (const char *[]){ jsonx_str(c, "hook"), jsonx_str(c, "mark"),
+					    jsonx_str(c, "text") });
+	}
+	err = finish(t, o, out);
+	text = err ? NULL : strdup(jsonx_str(result, "summary"));
+	if (text)
+		fprintf(out, "\n%s\n", table_clean(text));
+	free(text);
+	return err;
+}
+
 /* Configuration: JSON is YAML, and can be put into the file as it is. */
 static int show_json(struct json_object *result, FILE *out)
 {
@@ -319,6 +376,8 @@ int show(enum ctl_command command, struct json_object *result, const struct show
 		return show_counters(result, o, out);
 	case CTL_CONFIG:
 		return show_json(result, out);
+	case CTL_TRACE:
+		return show_trace(result, o, out);
 	case CTL_FLUSH:
 	case CTL_CLEANUP:
 	case CTL_VERSION:

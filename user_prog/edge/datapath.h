@@ -174,6 +174,13 @@ unsigned int datapath_peer_forget_labels(struct datapath *d, __be32 peer);
 typedef bool (*datapath_flow_fn)(void *arg, const struct xm_flow_key *key, const struct xm_flow *f);
 /** datapath_flows() - walk the flow table; the callback must not change it */
 int datapath_flows(const struct datapath *d, datapath_flow_fn fn, void *arg);
+/** datapath_flow() - one flow. Return: 0, -ENOENT or -errno */
+int datapath_flow(const struct datapath *d, const struct xm_flow_key *key, struct xm_flow *f);
+/** datapath_label() - entry by which packets of the flow that arrive are restored; false: none */
+bool datapath_label(const struct datapath *d, const struct xm_flow_key *key,
+		    const struct xm_flow *f, struct xm_label *e);
+/** datapath_pod_known() - whether the programs know the Ethernet header of a pod */
+bool datapath_pod_known(const struct datapath *d, uint32_t ifindex);
 /**
  * datapath_flows_del_if() - remove the flows that @match, and free their labels
  * @match: called once for each flow; must not change the table

@@ -141,6 +141,30 @@ out:
 	return err;
 }
 
+int datapath_flow(const struct datapath *d, const struct xm_flow_key *key, struct xm_flow *f)
+{
+	return bpf_map_lookup_elem(bpf_map__fd(d->skel->maps.xm_flows), key, f) ? -errno : 0;
+}
+
+bool datapath_label(const struct datapath *d, const struct xm_flow_key *key,
+		    const struct xm_flow *f, struct xm_label *e)
+{
+	const struct xm_label *x;
+	uint64_t tag;
+
+	x = label_of(d, key, f, &tag);
+	if (x)
+		*e = *x;
+	return x;
+}
+
+bool datapath_pod_known(const struct datapath *d, uint32_t ifindex)
+{
+	struct xm_pod pod;
+
+	return !bpf_map_lookup_elem(bpf_map__fd(d->skel->maps.xm_pods), &ifindex, &pod);
+}
+
 static int flow_del(struct datapath *d, const struct xm_flow_key *key, const struct xm_flow *f)
 {
 	struct xm_label *e;

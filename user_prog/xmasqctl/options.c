@@ -31,6 +31,9 @@ enum {
 	OPT_FLOW,
 	OPT_POD,
 	OPT_PEER,
+	OPT_INTERVAL,
+	OPT_COUNT,
+	OPT_TO,
 };
 
 static const struct option longs[] = {
@@ -45,7 +48,21 @@ static const struct option longs[] = {
 	{ "flow", required_argument, NULL, OPT_FLOW },
 	{ "pod", required_argument, NULL, OPT_POD },
 	{ "peer", required_argument, NULL, OPT_PEER },
+	{ "interval", required_argument, NULL, OPT_INTERVAL },
+	{ "count", required_argument, NULL, OPT_COUNT },
+	{ "to", required_argument, NULL, OPT_TO },
 	{ NULL, 0, NULL, 0 },
+};
+
+/* Beside those of enum ctl_command. */
+static const struct {
+	const char *name;
+	const char *help;
+	enum options_task task;
+} tasks[] = {
+	{ "monitor", "flows, peers and pods as they change, and decisions by reason",
+	  OPTIONS_MONITOR },
+	{ "bugtool", "collect what a maintainer needs into a file; no secrets", OPTIONS_BUGTOOL },
 };
 
 void options_usage(FILE *out)
@@ -56,6 +73,8 @@ void options_usage(FILE *out)
 	for (c = 0; c < CTL_COMMANDS; c++)
 		fprintf(out, "  %-10s %s\n", ctl_command_name((enum ctl_command)c),
 			ctl_command_help((enum ctl_command)c));
+	for (size_t i = 0; i < XM_ARRAY_SIZE(tasks); i++)
+		fprintf(out, "  %-10s %s\n", tasks[i].name, tasks[i].help);
 	fputs("  help       this text\n"
 	      "\n"
 	      "  --socket PATH       control socket (default: $XMASQ_SOCKET, or\n"
@@ -66,6 +85,11 @@ void options_usage(FILE *out)
 	      "  counters -a         zeros too\n"
 	      "  flows --active      only those on the fast path\n"
 	      "  flows --limit N     at most N\n"
+	      "  trace tcp A:P B:Q   the flow, either direction\n"
+	      "  monitor --interval SECONDS   between two looks, 0.1 to 60 (1)\n"
+	      "  monitor --count N   end after N looks\n"
+	      "  monitor --flow ... | --pod ... | --peer ... | --limit N   watch these only\n"
+	      "  bugtool --to FILE   instead of xmasq-bugtool-HOST-TIME.tar.gz; \"-\": stdout\n"
 	      "  flush --all | --flow \"tcp A:P B:Q\" | --pod ADDRESS|INTERFACE | --peer ADDRESS\n"
 	      "\n"
 	      "exit status: 0 done, 1 xmasqd is not reachable or said no, 2 wrong usage\n",
@@ -87,9 +111,39 @@ static int parse_limit(const char *s, uint32_t *limit)
 	return 0;
 }
 
+static int parse_count(const char *s, uint32_t *n)
+{
+	unsigned long v;
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	errno = 0;
+	v = strtoul(s, &end, 10);
+	if (errno || *end || v < 1 || v > 1000000000)
+		return -EINVAL;
+	*n = (uint32_t)v;
+	return 0;
+}
+
+/* Seconds, perhaps with a fraction. */
+static int parse_interval(const char *s, uint32_t *ms)
+{
+	double v;
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	v = strtod(s, &end) * 1000;
+	if (*end || !(v >= OPTIONS_LOOK_MIN && v <= OPTIONS_LOOK_MAX))
+		return -EINVAL;
+	*ms = (uint32_t)v;
+	return 0;
+}
+
 /* Which options were given that belong to one command only. */
 struct given {
-	bool all, flows;
+	bool all, active, limit, look, to;
 	unsigned int selectors; /* of flush, without --all */
 	bool version;
 };
@@ -118,13 +172,13 @@ static int take(int opt, const char *arg, struct options *o, struct given *g, co
 		g->all = true;
 		return 0;
 	case OPT_LIMIT:
-		g->flows = true;
+		g->limit = true;
 		if (parse_limit(arg, &o->show.limit))
 			return refuse(e, "--limit must be a number from 1 to %u, not \"%s\"",
 				      CTL_FLOWS_MAX, arg);
 		return 0;
 	case OPT_ACTIVE:
-		g->flows = true;
+		g->active = true;
 		o->show.active = true;
 		return 0;
 	case OPT_FLOW:
@@ -150,6 +204,20 @@ static int take(int opt, const char *arg, struct options *o, struct given *g, co
 		if (text_parse_addr(arg, strlen(arg), &o->req.flush.addr))
 			return refuse(e, "--peer must be an IPv4 address, not \"%s\"", arg);
 		return 0;
+	case OPT_INTERVAL:
+		g->look = true;
+		if (parse_interval(arg, &o->look_ms))
+			return refuse(e, "--interval must be 0.1 to 60 seconds, not \"%s\"", arg);
+		return 0;
+	case OPT_COUNT:
+		g->look = true;
+		if (parse_count(arg, &o->looks))
+			return refuse(e, "--count must be a number from 1, not \"%s\"", arg);
+		return 0;
+	case OPT_TO:
+		g->to = true;
+		o->to = arg;
+		return *arg ? 0 : refuse(e, "--to needs the name of a file, or -");
 	case ':':
 		return refuse(e, "an option lacks its value; see xmasqctl help");
 	}
@@ -169,6 +237,16 @@ static int find_command(const char *word, struct options *o, const struct error 
 		o->req.command = (enum ctl_command)c;
 		return 0;
 	}
+	for (size_t k = 0; k < XM_ARRAY_SIZE(tasks); k++) {
+		if (strcmp(word, tasks[k].name))
+			continue;
+		o->task = tasks[k].task;
+		return 0;
+	}
+	for (size_t k = 0; k < XM_ARRAY_SIZE(tasks); k++)
+		if (text_close(word, tasks[k].name))
+			return refuse(e, "unknown command \"%s\"; did you mean \"%s\"?", word,
+				      tasks[k].name);
 	for (i = 0; i < CTL_COMMANDS; i++)
 		if (text_close(word, ctl_command_name((enum ctl_command)i)))
 			return refuse(e, "unknown command \"%s\"; did you mean \"%s\"?", word,
@@ -179,14 +257,28 @@ static int find_command(const char *word, struct options *o, const struct error 
 /* Options that do nothing for this command are mistakes. */
 static int check(struct options *o, const struct given *g, const struct error *e)
 {
-	enum ctl_command c = o->req.command;
+	enum ctl_command c = o->task == OPTIONS_ASK ? o->req.command : CTL_COMMANDS;
+	bool monitor = o->task == OPTIONS_MONITOR;
 
-	if (g->flows && c != CTL_FLOWS)
-		return refuse(e, "--limit and --active belong to flows");
-	if (g->selectors && c != CTL_FLUSH)
-		return refuse(e, "--flow, --pod and --peer belong to flush");
+	if (g->active && c != CTL_FLOWS)
+		return refuse(e, "--active belongs to flows");
+	if (g->limit && c != CTL_FLOWS && !monitor)
+		return refuse(e, "--limit belongs to flows and monitor");
+	if (g->selectors && c != CTL_FLUSH && !monitor)
+		return refuse(e, "--flow, --pod and --peer belong to flush and monitor");
 	if (g->all && c != CTL_FLUSH && c != CTL_COUNTERS)
 		return refuse(e, "--all belongs to counters and flush");
+	if (g->look && !monitor)
+		return refuse(e, "--interval and --count belong to monitor");
+	if (g->to && o->task != OPTIONS_BUGTOOL)
+		return refuse(e, "--to belongs to bugtool");
+	if (monitor && g->selectors > 1)
+		return refuse(e, "monitor takes at most one of --flow, --pod, --peer");
+	if (o->task == OPTIONS_BUGTOOL && o->json)
+		return refuse(e, "bugtool writes an archive: --output is not for it");
+	o->filtered = monitor && g->selectors;
+	if (monitor && !o->show.limit)
+		o->show.limit = OPTIONS_LOOK_FLOWS;
 	if (c == CTL_FLUSH && g->selectors + g->all != 1)
 		return refuse(e, "flush needs exactly one of --all, --flow, --pod, --peer");
 	if (c == CTL_FLUSH && g->all)
@@ -199,6 +291,23 @@ static int check(struct options *o, const struct given *g, const struct error *e
 	return 0;
 }
 
+/* All the words behind "trace": a flow is easily written without quotes. */
+static int parse_trace(int argc, char **argv, struct options *o, const struct error *e)
+{
+	char text[CTL_FLOW_STR * 2] = "";
+	size_t len = 0;
+
+	for (int i = optind + 1; i < argc && len < sizeof(text); i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len ? " " : "",
+					argv[i]);
+	if (!len || len >= sizeof(text) || ctl_parse_flow(text, &o->req.trace))
+		return refuse(
+			e,
+			"trace needs a flow such as tcp 10.244.1.2:80 10.244.2.3:40000, not \"%s\"",
+			len < sizeof(text) ? text : "...");
+	return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *o, char *err, size_t err_len)
 {
 	const struct error e = { err, err_len };
@@ -207,6 +316,7 @@ int options_parse(int argc, char **argv, struct options *o, char *err, size_t er
 	int opt, ret;
 
 	memset(o, 0, sizeof(*o));
+	o->look_ms = OPTIONS_LOOK_MS;
 	o->socket = env && *env ? env : CTL_SOCKET_PATH;
 	optind = 0; /* of glibc: start over, whoever parsed before */
 	while ((opt = getopt_long(argc, argv, ":o:hVa", longs, NULL)) != -1) {
@@ -225,11 +335,15 @@ int options_parse(int argc, char **argv, struct options *o, char *err, size_t er
 	}
 	if (optind == argc)
 		return refuse(&e, "a command is missing; see xmasqctl help");
-	if (optind + 1 < argc)
-		return refuse(&e, "\"%s\" is one word too many; see xmasqctl help",
-			      argv[optind + 1]);
 	ret = find_command(argv[optind], o, &e);
 	if (ret || o->help)
 		return ret;
+	if (o->task == OPTIONS_ASK && o->req.command == CTL_TRACE) {
+		ret = parse_trace(argc, argv, o, &e);
+		return ret ? ret : check(o, &g, &e);
+	}
+	if (optind + 1 < argc)
+		return refuse(&e, "\"%s\" is one word too many; see xmasqctl help",
+			      argv[optind + 1]);
 	return check(o, &g, &e);
 }

@@ -139,6 +139,8 @@ int requests_handle(void *arg, const struct ctl_request *req, struct json_object
 	case CTL_CONFIG:
 		*result = config_to_json(&d->cfg);
 		return *result ? 0 : -ENOMEM;
+	case CTL_TRACE:
+		return requests_trace(d, req, result);
 	case CTL_VERSION:
 		return version(result);
 	case CTL_COMMANDS:
