@@ -14,8 +14,8 @@ load daemon
 
 setup_file()    { bed_up --pods 2; daemons_changed; }
 teardown_file() { bed_down; }
-setup()         { test_begin; PROM=$BUILD/tests/tools/xmt-prom; daemons_default; }
-teardown()      { daemons_end; test_end; }
+setup()         { test_begin; MONITORS=(); PROM=$BUILD/tests/tools/xmt-prom; daemons_default; }
+teardown()      { monitors_end; daemons_end; test_end; }
 
 URL=http://127.0.0.1:9477
 
@@ -215,4 +215,148 @@ COUNTED=(xmasq_packets_total xmasq_bytes_total xmasq_fallback_packets_total xmas
 	[ "$(inside n1 curl -s -m 1 -o /dev/null -w '%{http_code}' "$URL/healthz" || :)" = 000 ]
 	kill -CONT "$pid"
 	wait_until 3 answers n1 /healthz 200
+}
+
+# ---- xmasqctl trace ---------------------------------------------------------------
+
+# traced NODE FLOW CONDITION: jq's, of what trace says
+traced()
+{
+	local said
+
+	said=$(ctl "$1" trace "$2" -o json) && check "$said" "$3"
+}
+
+# live_flow PROTO PORT: that of live, as n1 sees it
+live_flow()
+{
+	ctl n1 flows -o json | jq -er --arg p "$1" --argjson q "$2" '[.flows[] | select(.protocol == $p and
+		.dport == $q)][0] | "\(.protocol) \(.saddr):\(.sport) \(.daddr):\(.dport)"'
+}
+
+@test "trace: a live flow is fast on both nodes, seen from either end; the programs agree" {
+	local flow
+
+	only_with_fast_path
+	live
+	flow=$(live_flow tcp 4000)
+	# At any moment one packet may be a renewal.
+	wait_until 3 traced n1 "$flow" '.out.path == "fast" and .out.reason == "masqueraded" and
+		.in.path == "fast" and .in.reason == "restored" and (.reversed | not)'
+	wait_until 3 traced n2 "$flow" '.out.path == "fast" and .in.path == "fast" and .reversed'
+	# Words, without quotes, for people.
+	# shellcheck disable=SC2086
+	run -0 ctl n1 trace $flow
+	[[ $output == *'pod sends'*'masqueraded: '*'redirected to'* || $output == *'due for renewal'* ]]
+	[[ $output == *"pod $P1 sends takes the"* ]]
+	all_fast n1 n2
+	live_end
+}
+
+@test "trace: why not: no flow, same node, excluded, ended, lease over, peer gone, TCP off, no pod of ours" {
+	local a b flow
+
+	only_with_fast_path
+	a=$(ip_of n1p1) b=$(ip_of n2p1)
+	traced n1 "tcp $a:1 $b:2" '.out == {"path": "overlay", "reason": "no-flow"} and .in.path == "overlay"'
+	traced n1 "tcp $a:1 $(ip_of n1p2):2" 'any(.steps[]; .text | contains("both pods are on this node"))'
+	traced n1 "tcp 192.0.2.1:1 192.0.2.2:2" '.out.path == "unknown" and (.summary | contains("not a flow of this node"))'
+
+	live
+	flow=$(live_flow udp 4001)
+	policy n1 deny --from n1p1 --to n2p1
+	wait_until 4 traced n1 "$flow" '.out.reason == "lease-over" and .in.path == "drop"'
+	policy n1 clear
+	wait_until 4 traced n1 "$flow" '.out.path == "fast"'
+	term n2
+	wait_until 6 traced n1 "$flow" '.out.reason == "peer-down" and
+		any(.steps[]; .mark == "no" and (.text | contains("no proof for 3 s")))'
+	launch n2
+	wait_until 6 traced n1 "$flow" '.out.path == "fast"'
+	flow=$(live_flow tcp 4000)
+	live_end
+	traced n1 "$flow" '.out.reason == "ended"'
+
+	reload n1 "pods: {exclude: [$a/32]}"
+	wait_until 3 traced n1 "tcp $a:1 $b:2" '.out == {"path": "overlay", "reason": null} and
+		any(.steps[]; .text | contains("does not carry the programs"))'
+	reload n1 'conntrack: {tcp_be_liberal: require}'
+	inside n1 sysctl -qw "$LIBERAL=0"
+	wait_until 8 status_is n1 '.tcp_ok == false'
+	traced n1 "tcp $a:1 $b:2" 'any(.steps[]; .text | contains("TCP is not accelerated here"))'
+	traced n1 "udp $a:1 $b:2" 'any(.steps[]; .text | contains("TCP is not accelerated")) | not'
+}
+
+# ---- xmasqctl monitor ----------------------------------------------------------------
+
+# monitor FILE PATTERN OPTIONS...: of n1, into FILE, until monitors_end: live_end ends what others start
+monitor()
+{
+	start "$1" "$2" "$BUILD/xmasqctl" --socket "$(state n1)/xmasqd.sock" monitor --interval 0.1 "${@:3}"
+	MONITORS+=("${PIDS[-1]}")
+	unset 'PIDS[-1]'
+}
+
+monitors_end()
+{
+	local pid
+
+	for pid in "${MONITORS[@]}"; do
+		stop "$pid"
+	done
+	MONITORS=()
+}
+
+# seen FILE PATTERN (extended regular expression)
+seen() { grep -qE -- "$2" "$1"; }
+
+@test "monitor: a flow's life, decisions, a peer and a pod that go and come, a daemon that restarts" {
+	local log=$BATS_TEST_TMPDIR/log json=$BATS_TEST_TMPDIR/json
+
+	only_with_fast_path
+	monitor "$log" 'peer  '
+	monitor "$json" '"event":"peer"' -o json
+	seen "$log" "^[0-9T:.-]+Z peer  $(ip_of n2) up$"
+	seen "$log" "Z pod   $P1 $(ip_of n1p1) attached, mode "
+	live
+	wait_until 3 seen "$log" "flow  tcp $(ip_of n1p1):[0-9]+->$(ip_of n2p1):4000 (.* -> |new: )active, label [0-9]+, peer"
+	wait_until 3 seen "$log" 'count .*masqueraded [0-9]+'
+	live_end
+	wait_until 3 seen "$log" ':4000 active -> ended'
+	wait_until 25 seen "$log" ':4000 gone \(was ended\)'
+	"$BED" pod-del n1 2
+	wait_until 3 seen "$log" "pod   $P2 gone"
+	"$BED" pod-add n1 2
+	wait_until 3 seen "$log" "pod   $P2 $(ip_of n1p2) attached|pod   $P2 attached"
+	term n1
+	wait_until 3 seen "$log" 'note  .*is xmasqd running.*; waiting for it'
+	launch n1
+	wait_until 3 seen "$log" 'note  xmasqd answers again'
+	term n2
+	wait_until 6 seen "$log" "peer  $(ip_of n2) up -> down: no proof for 3 s"
+	monitors_end
+	[ "$(grep -c 'waiting for it' "$log")" = 1 ]
+	# Each line of the other is an object with a time.
+	jq -es 'all(.[]; (.time | test("^20.*Z$")) and (.event | test("^(note|flow|peer|pod|decisions)$")))' \
+		"$json" >/dev/null
+	jq -es 'any(.[]; .event == "flow" and .to == "active" and .label > 0) and
+		any(.[]; .event == "decisions" and .packets.masqueraded > 0)' "$json" >/dev/null
+}
+
+@test "monitor: one flow, and why it goes where it goes; an end after N looks" {
+	local log=$BATS_TEST_TMPDIR/log flow
+
+	only_with_fast_path
+	live
+	flow=$(live_flow udp 4001)
+	monitor "$log" 'now   ' --flow "$flow"
+	wait_until 3 seen "$log" 'takes the fast path \(masqueraded\); what the peer sends back is restored'
+	policy n1 deny --from n1p1 --to n2p1
+	wait_until 4 seen "$log" 'takes the overlay \(lease-over\)'
+	policy n1 clear
+	run ! grep -E ':4000|count ' "$log"
+	live_end
+	run -0 ctl n1 monitor --interval 0.1 --count 2
+	run -1 "$BUILD/xmasqctl" --socket "$BATS_TEST_TMPDIR/none" monitor
+	[[ $output == *'is xmasqd running?'* ]]
 }

@@ -24,6 +24,7 @@
 #undef READ_CHUNK
 #include "../../user_prog/edge/ctlsock_listen.c"
 #include "../../user_prog/xmasqctl/client.c"
+#include "../../user_prog/xmasqctl/monitor_run.c"
 #include "../../user_prog/xmasqctl/options.c"
 #define main xmasqctl_main
 int xmasqctl_main(int argc, char **argv);

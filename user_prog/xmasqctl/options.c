@@ -277,8 +277,9 @@ static int check(struct options *o, const struct given *g, const struct error *e
 	if (o->task == OPTIONS_BUGTOOL && o->json)
 		return refuse(e, "bugtool writes an archive: --output is not for it");
 	o->filtered = monitor && g->selectors;
+	/* A filter looks for what may be anywhere in the list. */
 	if (monitor && !o->show.limit)
-		o->show.limit = OPTIONS_LOOK_FLOWS;
+		o->show.limit = o->filtered ? CTL_FLOWS_MAX : OPTIONS_LOOK_FLOWS;
 	if (c == CTL_FLUSH && g->selectors + g->all != 1)
 		return refuse(e, "flush needs exactly one of --all, --flow, --pod, --peer");
 	if (c == CTL_FLUSH && g->all)

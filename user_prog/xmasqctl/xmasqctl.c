@@ -9,6 +9,7 @@
 
 #include "client.h"
 #include "jsonx.h"
+#include "monitor_run.h"
 #include "options.h"
 #include "show.h"
 #include "version.h"
@@ -85,6 +86,12 @@ int main(int argc, char **argv)
 	}
 	o.show.color = use_color(&o);
 
+	if (o.task != OPTIONS_ASK) {
+		ret = monitor_run(&o, err, sizeof(err));
+		if (ret)
+			fprintf(stderr, "xmasqctl: %s\n", err);
+		return ret ? EXIT_NO : 0;
+	}
 	ret = client_ask(o.socket, &o.req,
 			 o.req.command == CTL_CLEANUP ? CLIENT_CLEANUP_TIMEOUT_MS
 						      : CLIENT_TIMEOUT_MS,
