@@ -111,7 +111,7 @@ DEPS = -MMD -MP -MF $(@:.o=.d)
 
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmnl yaml-0.1 json-c nettle libmicrohttpd 2>/dev/null)
 # --as-needed keeps what a program does not use out of it. The core parses netlink with libmnl.
-LIBS_CORE := -lyaml -ljson-c -lnettle -lmnl
+LIBS_CORE := -lyaml -ljson-c -lnettle -lmnl -lz
 LIBS_EDGE  = $(LIBBPF_LIBS) -lmicrohttpd
 
 # ---- sources ----

@@ -360,3 +360,134 @@ seen() { grep -qE -- "$2" "$1"; }
 	run -1 "$BUILD/xmasqctl" --socket "$BATS_TEST_TMPDIR/none" monitor
 	[[ $output == *'is xmasqd running?'* ]]
 }
+
+# ---- xmasqctl bugtool -----------------------------------------------------------------
+
+# mark_of NODE: the secret mark of its tables, as 8 hexadecimal digits
+mark_of()
+{
+	bpftool -j map dump pinned "$(pin_dir "$1")/xm_meta" |
+		jq -r '.[0].value | [.[11, 10, 9, 8] | ltrimstr("0x")] | join("")'
+}
+
+# bundle NODE [ARGS]: bugtool there, unpacked; DIR is its top
+bundle()
+{
+	rm -rf "$BATS_TEST_TMPDIR/bundle"
+	mkdir "$BATS_TEST_TMPDIR/bundle"
+	inside "$1" "$BUILD/xmasqctl" --socket "$(state "$1")/xmasqd.sock" bugtool \
+		--to "$BATS_TEST_TMPDIR/bundle/b.tar.gz" || return 1
+	tar -xzf "$BATS_TEST_TMPDIR/bundle/b.tar.gz" -C "$BATS_TEST_TMPDIR/bundle" || return 1
+	DIR=$(echo "$BATS_TEST_TMPDIR"/bundle/xmasq-bugtool-*)
+}
+
+@test "bugtool: what a maintainer needs, and neither the key nor the mark, wherever they are" {
+	local key mark file
+
+	only_with_fast_path
+	key=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
+	printf '%s\n' "$key" >"$BATS_TEST_TMPDIR/psk"
+	chmod 600 "$BATS_TEST_TMPDIR/psk"
+	"$BED" xmasq stop
+	launch n1 "psk_file: $BATS_TEST_TMPDIR/psk"
+	launch n2 "psk_file: $BATS_TEST_TMPDIR/psk"
+	peers_meet
+	mark=$(mark_of n1)
+	[[ $mark =~ ^[89a-f][0-9a-f]{7}$ ]]
+	# Somebody is careless with it.
+	inside n1 nft add table ip careless
+	inside n1 nft add chain ip careless "c { comment \"psk $key\" ; }"
+	bundle n1
+	inside n1 nft delete table ip careless
+	for file in README.txt missing.txt xmasqd/{status,pods,flows,peers,counters,config,version}.json \
+		xmasqd/{status,pods,flows,peers,counters,metrics,readyz,healthz}.txt system/uname.txt \
+		system/os-release.txt net/{links,addresses,routes,qdiscs,nft,snmp}.txt \
+		bpf/{attached,programs,maps}.txt net/nic-0-driver.txt sysctl/tcp_be_liberal.txt; do
+		[ -s "$DIR/$file" ] || { echo "no $file"; cat "$DIR/missing.txt"; false; }
+	done
+	jq -e '.pods_attached == 2 and .authenticated' "$DIR/xmasqd/status.json" >/dev/null
+	jq -e --arg f "$BATS_TEST_TMPDIR/psk" '.psk_file == $f' "$DIR/xmasqd/config.json" >/dev/null
+	"$PROM" check "$DIR/xmasqd/metrics.txt"
+	grep -q '^ready$' "$DIR/xmasqd/readyz.txt"
+	grep -q xmasq_nic "$DIR/bpf/programs.txt"
+	grep -q '^\$ ip -d -s link$' "$DIR/net/links.txt"
+	grep -q 'comment "psk \[removed\]"' "$DIR/net/nft.txt"
+	# Not even half of it, in no case.
+	run ! grep -riaF -e "${key:0:32}" -e "${key:32}" "$DIR"
+	run ! grep -riaF -e "$mark" -e "$((16#$mark))" "$DIR"
+	[ "$(stat -c %a "$BATS_TEST_TMPDIR/bundle/b.tar.gz")" = 600 ]
+	# Of whom it is: the time is in its name.
+	[[ ${DIR##*/} == "xmasq-bugtool-$(hostname)-20"* ]]
+}
+
+@test "bugtool: without a daemon; into a pipe; not over a file, not to a terminal, not onto a full disk" {
+	local sock
+
+	sock=$(state n1)/xmasqd.sock
+	# shellcheck disable=SC2016 # the inner shell's
+	run -0 bash -c '"$1" --socket "$2" bugtool --to - | tar -tz' _ "$BUILD/xmasqctl" "$sock"
+	[[ $output == *'/xmasqd/status.json'* ]]
+	echo mine >"$BATS_TEST_TMPDIR/mine"
+	run -1 "$BUILD/xmasqctl" --socket "$sock" bugtool --to "$BATS_TEST_TMPDIR/mine"
+	[[ $output == *'File exists; name another file with --to' ]]
+	[ "$(<"$BATS_TEST_TMPDIR/mine")" = mine ]
+	run -1 script -qec "'$BUILD/xmasqctl' --socket '$sock' bugtool --to -" /dev/null
+	[[ $output == *'not for a terminal'* ]]
+	mkdir "$BATS_TEST_TMPDIR/full"
+	mount -t tmpfs -o size=4k tmpfs "$BATS_TEST_TMPDIR/full"
+	run "$BUILD/xmasqctl" --socket "$sock" bugtool --to "$BATS_TEST_TMPDIR/full/b.tar.gz"
+	[ -z "$(ls "$BATS_TEST_TMPDIR/full")" ] || status=left
+	umount "$BATS_TEST_TMPDIR/full"
+	[ "$status" = 1 ]
+	[[ $output == *'No space left on device; name a file elsewhere'* ]]
+
+	term n1
+	bundle n1
+	[ -s "$DIR/net/links.txt" ]
+	[ ! -e "$DIR/xmasqd/status.json" ]
+	grep -q '^xmasqd/status.json: .*is xmasqd running?' "$DIR/missing.txt"
+}
+
+# ---- the log ------------------------------------------------------------------------------
+
+# journaled FILE: a daemon whose stderr is said to be the journal, with the configuration in FILE
+journaled()
+{
+	: >"$1.log"
+	JOURNAL_STREAM=$(stat -c %d:%i "$1.log") start "$1.log" 'running: ' \
+		nsenter --net="/run/netns/$XMASQ_BED-n1" -- "$BUILD/xmasqd" --config "$1"
+	DAEMON=${PIDS[-1]}
+	unset 'PIDS[-1]'
+}
+
+@test "log: priorities for the journal, JSON for collectors, levels; and both at once" {
+	local yaml=$BATS_TEST_TMPDIR/yaml
+
+	term n1
+	custom n1 "$yaml" -e 's/^underlay: .*/underlay: [nothere]/' -e 's/^log: .*/log: {level: debug, format: text}/'
+	journaled "$yaml"
+	daemon_end
+	run ! grep -vE '^<[3467]>[^{]' "$yaml.log"
+	grep -q '^<4>underlay nothere: ' "$yaml.log"
+	grep -q '^<6>running: ' "$yaml.log"
+	grep -q '^<7>' "$yaml.log"
+
+	sed -i 's/^log: .*/log: {level: info, format: json}/' "$yaml"
+	journaled "$yaml"
+	daemon_end
+	run ! grep -vE '^<[346]>\{' "$yaml.log"
+	sed 's/^<.>//' "$yaml.log" | jq -es 'all(.[]; (.time | test("^20.*Z$")) and
+		(.level | test("^(error|warn|info)$")) and (.message | length > 0)) and
+		any(.[]; .level == "warn" and (.message | startswith("underlay nothere")))' >/dev/null
+
+	# Not the journal: no priorities.
+	sed -i 's/level: info/level: warn/' "$yaml"
+	nsenter --net="/run/netns/$XMASQ_BED-n1" -- "$BUILD/xmasqd" --config "$yaml" \
+		>"$yaml.log" 2>&1 3>&- &
+	DAEMON=$!
+	wait_until 5 grep -q nothere "$yaml.log"
+	wait_until 5 ctl n1 version
+	daemon_end
+	jq -es 'length > 0 and all(.[]; .level == "warn" or .level == "error")' "$yaml.log" >/dev/null
+	xmasqd n1 --config "$yaml" --cleanup
+}

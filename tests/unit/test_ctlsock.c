@@ -24,7 +24,6 @@
 #undef READ_CHUNK
 #include "../../user_prog/edge/ctlsock_listen.c"
 #include "../../user_prog/xmasqctl/client.c"
-#include "../../user_prog/xmasqctl/monitor_run.c"
 #include "../../user_prog/xmasqctl/options.c"
 #define main xmasqctl_main
 int xmasqctl_main(int argc, char **argv);
@@ -32,6 +31,24 @@ int xmasqctl_main(int argc, char **argv);
 #undef main
 
 #include "view.h"
+
+/* Both are run for real by tests/netns/observe.bats; here only what they are asked. */
+static struct options asked_for;
+
+int monitor_run(const struct options *o, char *err, size_t err_len)
+{
+	snprintf(err, err_len, "monitor's reason");
+	asked_for = *o;
+	return o->looks == 7 ? -EIO : 0;
+}
+
+int bugtool_run(const struct options *o, char *err, size_t err_len)
+{
+	(void)err;
+	(void)err_len;
+	asked_for = *o;
+	return 0;
+}
 
 struct bed {
 	char dir[64], path[96], out_path[96];
@@ -214,6 +231,8 @@ static void test_ctl(void **state)
 	assert_int_equal(b->last.command, CTL_TRACE);
 	assert_int_equal(b->last.trace.proto, IPPROTO_UDP);
 	assert_int_equal(ntohs(b->last.trace.dport), 2);
+	assert_int_equal(RUN(b, out, "monitor", "--count", "7"), 1);
+	assert_string_equal(out, "xmasqctl: monitor's reason\n");
 	assert_int_equal(RUN(b, out, "version"), 0);
 	assert_non_null(strstr(out, "\nxmasqd: v9\n"));
 	assert_int_equal(RUN(b, out, "status"), 0);
@@ -225,6 +244,73 @@ static void test_ctl(void **state)
 	b->fail = -EBUSY;
 	assert_int_equal(RUN(b, out, "cleanup"), 1);
 	assert_string_equal(out, "xmasqctl: Device or resource busy\n");
+}
+
+/* What xmasqctl does without asking for one answer. */
+static void test_tasks(void **state)
+{
+	static const struct {
+		const char *args[6];
+		enum options_task task;
+		bool json, filtered;
+		uint32_t look_ms, looks, limit;
+		const char *to;
+	} t[] = {
+		{ { "monitor" }, OPTIONS_MONITOR, false, false, 1000, 0, 4096, NULL },
+		{ { "monitor", "--interval=0.25", "--count", "3", "-ojson" },
+		  OPTIONS_MONITOR,
+		  true,
+		  false,
+		  250,
+		  3,
+		  4096,
+		  NULL },
+		{ { "--interval", "60", "monitor", "--limit=9" },
+		  OPTIONS_MONITOR,
+		  false,
+		  false,
+		  60000,
+		  0,
+		  9,
+		  NULL },
+		{ { "monitor", "--pod", "10.0.0.1" },
+		  OPTIONS_MONITOR,
+		  false,
+		  true,
+		  1000,
+		  0,
+		  CTL_FLOWS_MAX,
+		  NULL },
+		{ { "bugtool" }, OPTIONS_BUGTOOL, false, false, 1000, 0, 0, NULL },
+		{ { "bugtool", "--to", "-" }, OPTIONS_BUGTOOL, false, false, 1000, 0, 0, "-" },
+	};
+	char err[512];
+
+	(void)state;
+	for (size_t i = 0; i < XM_ARRAY_SIZE(t); i++) {
+		char *argv[8] = { "xmasqctl" };
+		struct options o;
+		int argc = 1;
+
+		for (; argc < 7 && t[i].args[argc - 1]; argc++)
+			argv[argc] = strdup(t[i].args[argc - 1]);
+		if (options_parse(argc, argv, &o, err, sizeof(err)))
+			fail_msg("%s", err);
+		assert_int_equal(o.task, t[i].task);
+		assert_int_equal(o.json, t[i].json);
+		assert_int_equal(o.filtered, t[i].filtered);
+		assert_int_equal(o.look_ms, t[i].look_ms);
+		assert_int_equal(o.looks, t[i].looks);
+		assert_int_equal(o.show.limit, t[i].limit);
+		if (t[i].to)
+			assert_string_equal(o.to, t[i].to);
+		else
+			assert_null(o.to);
+		assert_int_equal(xmasqctl_main(argc, argv), 0);
+		assert_int_equal(asked_for.task, t[i].task);
+		while (--argc)
+			free(argv[argc]);
+	}
 }
 
 static void test_usage(void **state)
@@ -462,7 +548,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_files), T(test_not_a_socket), T(test_ctl),
-		T(test_usage), T(test_no_daemon),    T(test_big),
+		T(test_tasks), T(test_usage), T(test_no_daemon),    T(test_big),
 		T(test_raw),   T(test_idle),	     T(test_flush_before_exit),
 	};
 

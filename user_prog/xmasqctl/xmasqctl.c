@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bugtool.h"
 #include "client.h"
 #include "jsonx.h"
 #include "monitor_run.h"
@@ -87,7 +88,8 @@ int main(int argc, char **argv)
 	o.show.color = use_color(&o);
 
 	if (o.task != OPTIONS_ASK) {
-		ret = monitor_run(&o, err, sizeof(err));
+		ret = o.task == OPTIONS_MONITOR ? monitor_run(&o, err, sizeof(err))
+						: bugtool_run(&o, err, sizeof(err));
 		if (ret)
 			fprintf(stderr, "xmasqctl: %s\n", err);
 		return ret ? EXIT_NO : 0;
