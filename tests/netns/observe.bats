@@ -484,6 +484,7 @@ journaled()
 	sed -i 's/level: info/level: warn/' "$yaml"
 	nsenter --net="/run/netns/$XMASQ_BED-n1" -- "$BUILD/xmasqd" --config "$yaml" \
 		>"$yaml.log" 2>&1 3>&- &
+	# shellcheck disable=SC2034 # for daemon_end
 	DAEMON=$!
 	wait_until 5 grep -q nothere "$yaml.log"
 	wait_until 5 ctl n1 version
