@@ -547,9 +547,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_files), T(test_not_a_socket), T(test_ctl),
-		T(test_tasks), T(test_usage), T(test_no_daemon),    T(test_big),
-		T(test_raw),   T(test_idle),	     T(test_flush_before_exit),
+		T(test_files), T(test_not_a_socket),	  T(test_ctl), T(test_tasks),
+		T(test_usage), T(test_no_daemon),	  T(test_big), T(test_raw),
+		T(test_idle),  T(test_flush_before_exit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

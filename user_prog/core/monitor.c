@@ -343,7 +343,7 @@ static bool read_pod(struct json_object *o, struct seen_thing *t)
 	if (!jsonx_u64(o, "ifindex"))
 		return false;
 	strncpy(t->name, jsonx_str(o, "ifname"), sizeof(t->name) - 1);
-	strcpy(t->state, jsonx_bool(o, "attached") ? "attached" : "overlay");
+	strncpy(t->state, jsonx_bool(o, "attached") ? "attached" : "overlay", sizeof(t->state) - 1);
 	return *t->name;
 }
 
@@ -377,6 +377,7 @@ int monitor_counters(struct monitor *m, struct json_object *result)
 {
 	struct json_object *list = jsonx_list(result, "counters"), *o = NULL, *by, *c;
 	unsigned int n = jsonx_len(list), some = 0;
+	bool first = !m->counters;
 	uint64_t *now = calloc(n + 1, sizeof(*now));
 	bool ok;
 
@@ -385,13 +386,13 @@ int monitor_counters(struct monitor *m, struct json_object *result)
 	by = json_object_new_object();
 	ok = by;
 	for (unsigned int i = 0; i < n && ok; i++) {
-		uint64_t was = i < m->n_counters ? m->counters[i] : 0, more;
+		uint64_t was = !first && i < m->n_counters ? m->counters[i] : 0, more;
 
 		c = json_object_array_get_idx(list, i);
 		now[i] = jsonx_u64(c, "packets");
 		/* The tables were made anew. */
 		more = now[i] >= was ? now[i] - was : now[i];
-		if (!more || !m->counters || !*jsonx_str(c, "name"))
+		if (!more || first || !*jsonx_str(c, "name"))
 			continue;
 		some++;
 		/* Not jsonx_put_u64(): the name does not outlive the answer. */

@@ -36,7 +36,7 @@ static uint64_t now_ms(void)
 
 static bool add(struct text *t, const char *s, size_t len)
 {
-	if (t->size - t->len < len + 1) {
+	if (!t->s || t->size - t->len <= len) {
 		size_t size = t->len + len + CHUNK;
 		char *grown = realloc(t->s, size);
 
@@ -100,13 +100,17 @@ static int give(struct text *t, int err, char **out, size_t *len)
 static void child(const char *const *argv, int out)
 {
 	int null = open("/dev/null", O_RDONLY);
+	const char *path = getenv("PATH");
+	char both[4096];
 
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	setenv("PATH", PATH_ADMIN, 1);
+	snprintf(both, sizeof(both), "%s%s" PATH_ADMIN, path ? path : "", path ? ":" : "");
+	setenv("PATH", both, 1);
 	setenv("LC_ALL", "C", 1);
-	execvp(argv[0], (char *const *)(uintptr_t)argv);
+	if (argv[0])
+		execvp(argv[0], (char *const *)(uintptr_t)argv);
 	_exit(NOT_STARTED);
 }
 
