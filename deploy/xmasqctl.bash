@@ -6,7 +6,7 @@
 _xmasqctl()
 {
 	local cur prev words cword
-	local commands='status pods flows peers counters flush cleanup config version help'
+	local commands='status pods flows peers counters flush cleanup config trace monitor bugtool version help'
 	local options='--socket --output -o --no-color --help -h --version -V'
 	local word command='' i skip=''
 
@@ -21,7 +21,11 @@ _xmasqctl()
 		mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur")
 		return
 		;;
-	--limit | --flow | --pod | --peer)
+	--to)
+		_filedir
+		return
+		;;
+	--limit | --flow | --pod | --peer | --interval | --count)
 		return
 		;;
 	esac
@@ -33,7 +37,7 @@ _xmasqctl()
 			continue
 		fi
 		case $word in
-		--socket | --output | -o | --limit | --flow | --pod | --peer) skip=1 ;;
+		--socket | --output | -o | --limit | --flow | --pod | --peer | --interval | --count | --to) skip=1 ;;
 		-* | =) ;;
 		*)
 			[[ " $commands " != *" $word "* ]] || command=$word
@@ -43,6 +47,8 @@ _xmasqctl()
 	case $command in
 	counters) options+=' --all -a' ;;
 	flows) options+=' --active --limit' ;;
+	monitor) options+=' --interval --count --limit --flow --pod --peer' ;;
+	bugtool) options+=' --to' ;;
 	flush) options+=' --all -a --flow --pod --peer' ;;
 	esac
 	if [[ $cur == -* ]]; then

@@ -127,7 +127,7 @@ complete_() {
 	[ -z "$(complete_ xmasqctl status '')" ]
 	# Whatever the command takes, all together.
 	diff <("$B/xmasqctl" help | long_options | cat - <(printf '%s\n' --help --version) | sort -u) \
-		<(for c in counters flows flush; do complete_ xmasqctl $c --; done | sort -u)
+		<(for c in counters flows flush monitor bugtool; do complete_ xmasqctl $c --; done | sort -u)
 }
 
 @test "completion offers xmasqd's options, and files where they are meant" {

@@ -129,6 +129,7 @@ nothing_of_us() {
 	-rw-r--r-- root/root $doc/README.md
 	-rw-r--r-- root/root $doc/changelog.gz
 	-rw-r--r-- root/root $doc/copyright
+	-rw-r--r-- root/root $doc/deploy/grafana-dashboard.json
 	-rw-r--r-- root/root $doc/deploy/xmasqd.yaml
 	$(cd docs && printf -- '-rw-r--r-- root/root %s\n' *.md *.svg | sed "s| \([^ ]*\)$| $doc/docs/\1|" | sort -k3)
 	-rw-r--r-- root/root usr/share/man/man5/xmasqd.yaml.5.gz
@@ -137,7 +138,7 @@ nothing_of_us() {
 	END
 	run ! grep -v '^drwxr-xr-x root/root' <(dpkg-deb -c "$DEB" | grep ^d)
 	[ "$(dpkg-deb -I "$DEB" conffiles)" = /etc/xmasq/xmasqd.yaml ]
-	for lib in libbpf1 libc6 libjson-c5 libmnl0 libnettle8 libyaml-0-2; do
+	for lib in libbpf1 libc6 libjson-c5 libmicrohttpd12 libmnl0 libnettle8 libyaml-0-2 zlib1g; do
 		dpkg-deb -f "$DEB" Depends | grep -qw "$lib"
 	done
 	# Not a library that only the other program needs.
