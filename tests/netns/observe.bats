@@ -131,10 +131,17 @@ COUNTED=(xmasq_packets_total xmasq_bytes_total xmasq_fallback_packets_total xmas
 
 # ---- the web server --------------------------------------------------------------
 
+open_files() { find "/proc/$(pid_of "$1")/fd" -type l | wc -l; }
+
+# no_clients: nobody is connected to the web server of n1 any more
+no_clients() { [ -z "$(inside n1 ss -Htn state established state close-wait 'sport = :9477')" ]; }
+
 @test "web server: HEAD, other methods, unknown pages, nonsense, and 20 clients that never finish" {
-	local i
+	local i fds
 
 	[ "$(status_of n1 /)" = 200 ]
+	wait_until 20 no_clients
+	fds=$(open_files n1)
 	[ "$(status_of n1 /nothing)" = 404 ]
 	[ "$(status_of n1 '/metrics?x=1')" = 200 ]
 	[ "$(status_of n1 /metrics -I)" = 200 ]
@@ -153,6 +160,9 @@ COUNTED=(xmasq_packets_total xmasq_bytes_total xmasq_fallback_packets_total xmas
 	ctl n1 status >/dev/null
 	wait_until 40 answers n1 /healthz 200
 	stop_all
+	# None of them left anything.
+	wait_until 20 no_clients
+	[ "$(open_files n1)" -le "$fds" ]
 }
 
 @test "web server: not where nobody asked for it, elsewhere after a reload, again when the port is free" {
