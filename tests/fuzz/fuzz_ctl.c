@@ -11,6 +11,9 @@
 
 #include "ctl.h"
 #include "fuzz.h"
+#include "listen.h"
+#include "monitor.h"
+#include "scrub.h"
 #include "show.h"
 
 /* Text for a terminal: no escape sequence may come from the other end. */
@@ -43,6 +46,8 @@ static void request(const char *line, size_t len)
 		return;
 	}
 	MUST(req.command < CTL_COMMANDS);
+	if (req.command == CTL_TRACE)
+		MUST(req.trace.sport && req.trace.dport && !req.trace.pad[0]);
 	if (req.command == CTL_FLOWS)
 		MUST(req.flows.limit >= 1 && req.flows.limit <= CTL_FLOWS_MAX);
 	text = ctl_request_line(&req);
@@ -50,6 +55,7 @@ static void request(const char *line, size_t len)
 	MUST(!ctl_parse_request(text, strlen(text), &again, err, sizeof(err)));
 	MUST(again.command == req.command && again.flows.active == req.flows.active);
 	MUST(again.flows.limit == req.flows.limit && again.flush.what == req.flush.what);
+	MUST(!memcmp(&again.trace, &req.trace, sizeof(req.trace)));
 	MUST(!memcmp(&again.flush.flow, &req.flush.flow, sizeof(req.flush.flow)));
 	MUST(again.flush.addr == req.flush.addr && !strcmp(again.flush.ifname, req.flush.ifname));
 	free(text);
@@ -64,6 +70,33 @@ static char *shown(enum ctl_command c, struct json_object *result, const struct 
 	MUST(out && !show(c, result, o, out));
 	fclose(out);
 	return text;
+}
+
+static bool on_event(void *arg, struct json_object *event)
+{
+	char *line = monitor_line(event);
+
+	(void)arg;
+	MUST(line && !strchr(line, '\n'));
+	must_be_tame(line, strlen(line), false);
+	free(line);
+	return true;
+}
+
+/* Two looks at the same: nothing has changed at the second, but for what is told each time. */
+static void watched(struct json_object *result)
+{
+	struct monitor *m = monitor_new(NULL, on_event, NULL);
+
+	MUST(m);
+	for (int i = 0; i < 2; i++) {
+		MUST(!monitor_flows(m, result));
+		MUST(!monitor_peers(m, result));
+		MUST(!monitor_pods(m, result));
+		MUST(!monitor_counters(m, result));
+		MUST(!monitor_trace(m, result));
+	}
+	monitor_free(m);
 }
 
 static void reply(const char *line, size_t len)
@@ -95,13 +128,16 @@ static void reply(const char *line, size_t len)
 			must_be_tame(text, n, true);
 		free(text);
 	}
+	watched(result);
 	json_object_put(result);
 }
 
 /* What people type. */
-static void typed(const char *text)
+static void typed(char *text)
 {
 	struct xm_flow_key key, again;
+	struct listen_addr a;
+	size_t n;
 	char buf[CTL_FLOW_STR];
 	struct ctl_request req;
 
@@ -115,6 +151,13 @@ static void typed(const char *text)
 	if (!ctl_parse_pod(text, &req))
 		MUST(req.flush.what == CTL_FLUSH_POD_ADDR || *req.flush.ifname);
 	ctl_command_find(text);
+	if (!listen_parse(text, strlen(text), &a))
+		MUST(a.len == sizeof(a.in) || a.len == sizeof(a.in6));
+	text[scrub(text, strlen(text))] = '\0';
+	for (n = 0; *text; text++) {
+		n = strchr("0123456789abcdefABCDEF", *text) ? n + 1 : 0;
+		MUST(n < SCRUB_DIGITS);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -424,6 +424,25 @@ readme() {
 	run ! grep -F xmpk-n1p3 <(sd grep netns "/proc/$SERVICE_PID/mounts")
 }
 
+@test "the service answers probes and Prometheus, and bugtool finds its journal" {
+	needs_sd
+	page() {
+		sd bash -c 'exec 3<>/dev/tcp/127.0.0.1/9477
+			printf "GET %s HTTP/1.0\r\n\r\n" "$1" >&3; cat <&3' _ "$1"
+	}
+	is_ready() { page /readyz | grep -x ready; }
+	poll 10 is_ready
+	page /healthz | grep -x ok
+	page /metrics | grep -x 'xmasq_pods{state="attached"} 2'
+	sd xmasqctl bugtool --to /mnt/bug.tar.gz
+	mkdir "$BATS_TEST_TMPDIR/bug"
+	tar -xzf "$D/share/bug.tar.gz" -C "$BATS_TEST_TMPDIR/bug" --strip-components=1
+	rm "$D/share/bug.tar.gz"
+	grep -q ' running: ' "$BATS_TEST_TMPDIR/bug/system/journal.txt"
+	grep -q 'Active: active' "$BATS_TEST_TMPDIR/bug/system/service.txt"
+	grep -q '^ready$' "$BATS_TEST_TMPDIR/bug/xmasqd/readyz.txt"
+}
+
 @test "the service sees namespaces without a name, of any user's processes" {
 	needs_sd
 	sd sh -c 'setsid unshare -n setpriv --reuid 65534 --regid 65534 --clear-groups sleep 1000 \
