@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <json-c/json.h>
+
 #include "../tools/promcheck.h"
+#include "jsonx.h"
 #include "metrics.h"
 #include "view.h"
 #include "xm_util.h"
@@ -240,38 +243,74 @@ static bool is_metric(const char *name, size_t len)
 	return false;
 }
 
-/* Whatever looks like a metric in the dashboard and the documentation is one. */
-static void test_named(void **state)
+/* Each word in @text that begins with @prefix, and is no part of another. Return: how many. */
+static unsigned int all_exist(const char *file, const char *text, const char *prefix)
 {
-	static const char *const files[] = { "deploy/grafana-dashboard.json", "docs/metrics.md" };
+	unsigned int n = 0;
+
+	for (const char *at = text; (at = strstr(at, prefix)); at += strlen(prefix)) {
+		size_t len = promcheck_name(at);
+
+		if (at > text && (isalnum((unsigned char)at[-1]) || at[-1] == '_'))
+			continue;
+		if (!is_metric(at, len))
+			fail_msg("%s names %.*s, which is no metric", file, (int)len, at);
+		n++;
+	}
+	return n;
+}
+
+static void test_doc_names(void **state)
+{
+	char *doc = read_top("docs/metrics.md");
 
 	(void)state;
-	for (size_t k = 0; k < XM_ARRAY_SIZE(files); k++) {
-		char *text = read_top(files[k]);
-		unsigned int n = 0;
+	assert_true(all_exist("docs/metrics.md", doc, "xmasq_") > 30);
+	assert_true(all_exist("docs/metrics.md", doc, "process_") >= 3);
+	free(doc);
+}
 
-		for (const char *at = text; (at = strstr(at, "xmasq_")); at += 6) {
-			size_t len = promcheck_name(at);
+/* Grafana takes what it does not understand for nothing: an empty panel. */
+static void test_dashboard(void **state)
+{
+	char *text = read_top("deploy/grafana-dashboard.json");
+	struct json_object *top = json_tokener_parse(text), *list, *panel, *targets;
+	unsigned int named = 0;
 
-			/* A program's name, as in "xmasq_pod_egress". */
-			if (at > text && (isalnum((unsigned char)at[-1]) || at[-1] == '_'))
-				continue;
-			if (!is_metric(at, len))
-				fail_msg("%s names %.*s, which is no metric", files[k], (int)len,
-					 at);
-			n++;
+	(void)state;
+	assert_non_null(top);
+	list = jsonx_list(top, "panels");
+	assert_true(jsonx_len(list) >= 10);
+	for (unsigned int i = 0; i < jsonx_len(list); i++) {
+		panel = json_object_array_get_idx(list, i);
+		targets = jsonx_list(panel, "targets");
+		assert_true(*jsonx_str(panel, "title"));
+		assert_true(jsonx_len(targets) > 0);
+		for (unsigned int k = 0; k < jsonx_len(targets); k++) {
+			struct json_object *t = json_object_array_get_idx(targets, k);
+			const char *expr = jsonx_str(t, "expr");
+			unsigned int n = all_exist("the dashboard", expr, "xmasq_") +
+					 all_exist("the dashboard", expr, "process_");
+
+			if (!n)
+				fail_msg("panel %s asks for nothing: %s", jsonx_str(panel, "title"),
+					 expr);
+			named += n;
 		}
-		assert_true(n > 20);
-		free(text);
 	}
+	assert_true(named > 25);
+	/* Also in its variables. */
+	all_exist("the dashboard", text, "xmasq_");
+	json_object_put(top);
+	free(text);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_every_reason),
-		cmocka_unit_test(test_checker), cmocka_unit_test(test_documented),
-		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_numbers),	  cmocka_unit_test(test_every_reason),
+		cmocka_unit_test(test_checker),	  cmocka_unit_test(test_documented),
+		cmocka_unit_test(test_doc_names), cmocka_unit_test(test_dashboard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
