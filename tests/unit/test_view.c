@@ -411,6 +411,10 @@ static void test_show_others(void **state)
 	/* Names are as foreign as what they name. */
 	expect_shown(CTL_FLUSH, json_tokener_parse("{\"\\u001b[2J\\n\": \"\\u009b2J\\n\"}"), NULL,
 		     "?[2J?: ??2J?\n");
+	/* JSON can keep them, escaped. The last byte is not UTF-8. */
+	expect_shown(CTL_CONFIG,
+		     json_tokener_parse("{\"\x7f\": \"a\xc2\x80\xc2\x9f\\u001b\xc2\xa0z\x9b\"}"),
+		     NULL, "{\n  \"\\u007f\": \"a\\u0080\\u009f\\u001b\xc2\xa0z?\"\n}\n");
 }
 
 /* Whatever a daemon of another version answers. */

@@ -11,6 +11,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct json_object;
 
@@ -37,5 +38,15 @@ bool jsonx_has(struct json_object *o, const char *key);
 /** jsonx_list() - field that is an array, or NULL; jsonx_len() of NULL is 0 */
 struct json_object *jsonx_list(struct json_object *o, const char *key);
 unsigned int jsonx_len(struct json_object *list);
+
+/**
+ * jsonx_print() - @o as indented JSON and a newline
+ *
+ * Every control character is escaped, DEL and U+0080 to U+009F too: what is in @o cannot speak to
+ * a terminal. Bytes that are not UTF-8 become '?'.
+ *
+ * Return: 0 or -ENOMEM; an error of @out is left there (ferror()).
+ */
+int jsonx_print(struct json_object *o, FILE *out);
 
 #endif

@@ -325,19 +325,6 @@ static int show_trace(struct json_object *result, const struct show_options *o, 
 	return err;
 }
 
-/* Configuration: JSON is YAML, and can be put into the file as it is. */
-static int show_json(struct json_object *result, FILE *out)
-{
-	const char *s = json_object_to_json_string_ext(
-		result,
-		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
-
-	if (!s)
-		return -ENOMEM;
-	fprintf(out, "%s\n", s);
-	return 0;
-}
-
 /* {"flushed": N} or {"text": "..."}: whatever numbers and texts the daemon tells. */
 static int show_plain(struct json_object *result, FILE *out)
 {
@@ -375,7 +362,8 @@ int show(enum ctl_command command, struct json_object *result, const struct show
 	case CTL_COUNTERS:
 		return show_counters(result, o, out);
 	case CTL_CONFIG:
-		return show_json(result, out);
+		/* JSON is YAML, and can be put into the file as it is. */
+		return jsonx_print(result, out);
 	case CTL_TRACE:
 		return show_trace(result, o, out);
 	case CTL_FLUSH:

@@ -13,6 +13,7 @@
 #include "monitor_run.h"
 #include "options.h"
 #include "show.h"
+#include "text.h"
 #include "version.h"
 
 enum {
@@ -28,34 +29,28 @@ static bool use_color(const struct options *o)
 	       !(term && !strcmp(term, "dumb"));
 }
 
-static int print_json(struct json_object *result)
-{
-	const char *s = json_object_to_json_string_ext(
-		result,
-		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
-
-	if (!s)
-		return -ENOMEM;
-	printf("%s\n", s);
-	return 0;
-}
-
 /* Ours is known without asking; the daemon's may be missing. */
 static int print_version(const struct options *o, struct json_object *result)
 {
 	struct json_object *both;
 	const char *theirs = jsonx_str(result, "version");
+	char *tame;
 	int err;
 
 	if (!o->json) {
-		printf("xmasqctl: %s\nxmasqd: %s\n", XM_VERSION, *theirs ? theirs : "unknown");
+		tame = strdup(*theirs ? theirs : "unknown");
+		if (!tame)
+			return -ENOMEM;
+		text_tame(tame);
+		printf("xmasqctl: %s\nxmasqd: %s\n", XM_VERSION, tame);
+		free(tame);
 		return 0;
 	}
 	both = json_object_new_object();
 	if (!both)
 		return -ENOMEM;
 	err = jsonx_put_str(both, "xmasqctl", XM_VERSION) && jsonx_put_str(both, "xmasqd", theirs)
-		      ? print_json(both)
+		      ? jsonx_print(both, stdout)
 		      : -ENOMEM;
 	json_object_put(both);
 	return err;
@@ -66,7 +61,7 @@ static int print(const struct options *o, struct json_object *result)
 	if (o->req.command == CTL_VERSION)
 		return print_version(o, result);
 	if (o->json)
-		return print_json(result);
+		return jsonx_print(result, stdout);
 	return show(o->req.command, result, &o->show, stdout);
 }
 
