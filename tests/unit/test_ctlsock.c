@@ -24,6 +24,9 @@
 #undef READ_CHUNK
 #include "../../user_prog/edge/ctlsock_listen.c"
 #include "../../user_prog/xmasqctl/client.c"
+/* The largest answer takes the sanitized server seconds when others want the CPU, too. */
+#undef CLIENT_TIMEOUT_MS
+#define CLIENT_TIMEOUT_MS 60000
 #include "../../user_prog/xmasqctl/options.c"
 #define main xmasqctl_main
 int xmasqctl_main(int argc, char **argv);
@@ -376,6 +379,15 @@ static void test_no_daemon(void **state)
 }
 
 /* Megabytes to a client that takes its time; another one is served meanwhile. */
+static uint64_t cpu_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* A write that blocks would never end: nobody reads before the turn is over. */
 static void test_big(void **state)
 {
 	struct bed *b = *state;
@@ -394,10 +406,10 @@ static void test_big(void **state)
 		turn(b, 20);
 	assert_int_equal(RUN(b, out, "version"), 0);
 	do {
-		t0 = now_ms();
+		t0 = cpu_ms();
 		turn(b, 0);
-		if (now_ms() - t0 > worst)
-			worst = now_ms() - t0;
+		if (cpu_ms() - t0 > worst)
+			worst = cpu_ms() - t0;
 		n = recv(slow, buf, 1 << 20, MSG_DONTWAIT);
 		total += n > 0 ? (size_t)n : 0;
 	} while (n > 0 || (n < 0 && errno == EAGAIN));
