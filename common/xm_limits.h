@@ -48,10 +48,10 @@
 #define XM_HELLO_MISSES	   3 /* periods without proof until a peer is down */
 
 /* Answers to bad labels and control packets per peer and second. */
-#define XM_NACKS_PER_SEC     2000
-#define XM_ICMPS_PER_SEC     256 /* ICMP errors about packets to one peer, believed */
-#define XM_CONTROLS_PER_SEC  64	 /* hello, hello answer and probes of one peer */
-#define XM_STRANGERS_PER_SEC 128 /* the same from all addresses that are no peer yet */
-#define XM_CONTROL_MAX	     128 /* bytes of payload handed to the daemon; a power of 2 */
+#define XM_NACKS_PER_SEC     2000 /* sent, and believed */
+#define XM_HOLDS_PER_SEC     256  /* of those that take a flow off the fast path for seconds */
+#define XM_CONTROLS_PER_SEC  64	  /* hello, hello answer and probes of one peer */
+#define XM_STRANGERS_PER_SEC 128  /* the same from all addresses that are no peer yet */
+#define XM_CONTROL_MAX	     128  /* bytes of payload handed to the daemon; a power of 2 */
 
 #endif

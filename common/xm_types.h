@@ -18,7 +18,7 @@
 #include "xm_limits.h"
 #include "xm_reasons.h"
 
-#define XM_LAYOUT 2
+#define XM_LAYOUT 3
 
 /* Stands in xmasq_rpeer_egress for the pod's host-side interface, until an instance of the
  * program is made for a pod. No other constant of the programs is equal to it. */
@@ -158,6 +158,17 @@ struct xm_label {
 	__u32 since;
 };
 
+/* What is limited in each second, for each peer: see XM_*_PER_SEC. */
+enum xm_rate {
+	XM_RATE_NACK_TX = 0, /* NACKs sent to it */
+	XM_RATE_NACK_RX = 1, /* NACKs from it, believed */
+	XM_RATE_CONTROL = 2, /* hellos and probes handed to the daemon */
+	XM_RATE_FRESH = 3,   /* the same, of those that echo a nonce of ours */
+	XM_RATE_HOLD = 4,    /* NACKs and ICMP errors that take a flow off for long, believed */
+	XM_RATE_ICMP = 5,    /* ICMP errors about packets to it, believed */
+	XM_RATES = 6,
+};
+
 /**
  * struct xm_peer - what the programs know of a peer; written by the daemon
  * @up_until: per protocol, 64-bit jiffies: masquerade towards the peer until then.
@@ -169,13 +180,12 @@ struct xm_label {
  * @report: the daemon wants to hear of the next overlay packet, to learn how frames
  *          reach the peer
  * @seen: low half of jiffies: last overlay packet to or from the peer
- * @nack_win: current rate-limit window (programs)
- * @nack_cnt: NACKs sent in it
- * @ctl_win: the same for packets handed to the daemon
- * @ctl_cnt: the same
- * @icmp_win: the same for ICMP errors about packets to it
- * @icmp_cnt: the same
  * @epoch: of the peer's maps, host order, 0 unknown; for the daemon's next run
+ * @nonce: first halves of the nonces that we sent it last, 0 for none. Who echoes one has heard
+ *         us, and is not at the mercy of those who only write the peer's address on their packets
+ * @rate_win: current window of the rate limits (programs)
+ * @rate_cnt: what there was of each enum xm_rate in it (programs)
+ * @pad: zero
  */
 struct xm_peer {
 	__u64 up_until[XM_PROTOS];
@@ -184,13 +194,10 @@ struct xm_peer {
 	__u8 used;
 	__u8 report;
 	__u32 seen;
-	__u32 nack_win;
-	__u32 nack_cnt;
-	__u32 ctl_win;
-	__u32 ctl_cnt;
 	__u32 epoch;
-	__u32 icmp_win;
-	__u32 icmp_cnt;
+	__be32 nonce[2];
+	__u32 rate_win;
+	__u16 rate_cnt[XM_RATES];
 	__u32 pad[2];
 };
 

@@ -64,11 +64,18 @@ struct xm_wire_hello {
 	__u8 mac[XM_WIRE_MAC_LEN];
 };
 
-/* Path probe: the payload of a masquerade-shaped packet with label 0. */
+/**
+ * struct xm_wire_probe - path probe: the payload of a masquerade-shaped packet with label 0
+ * @nonce: of the hello that it goes with
+ * @echo: newest nonce received in a hello, 0 none; XM_WIRE_PROBE_SHORT ends before it
+ */
 struct xm_wire_probe {
 	struct xm_wire_head head;
 	__be64 nonce;
+	__be64 echo;
 };
+
+#define XM_WIRE_PROBE_SHORT 16
 
 /**
  * struct xm_wire_nack - "I cannot restore this label"
@@ -85,7 +92,7 @@ struct xm_wire_nack {
 
 _Static_assert(sizeof(struct xm_wire_head) == 8, "wire layout");
 _Static_assert(sizeof(struct xm_wire_hello) == 88, "wire layout");
-_Static_assert(sizeof(struct xm_wire_probe) == 16, "wire layout");
+_Static_assert(sizeof(struct xm_wire_probe) == 24, "wire layout");
 _Static_assert(sizeof(struct xm_wire_nack) == 12, "wire layout");
 
 #endif

@@ -78,17 +78,34 @@ static __always_inline void report_wanted(struct __sk_buff *skb, struct xm_peer 
 	report(skb, XM_EV_PEER_SEEN, peer, node, egress, IPPROTO_UDP, 0);
 }
 
+/*
+ * Whether a hello, an answer or a probe echoes one of the nonces that we sent this peer last. All
+ * that a peer sends does, once it has heard from us; somebody else would have to see our packets.
+ */
+static __always_inline int is_fresh(struct __sk_buff *skb, enum xm_event_type type,
+				    const struct xm_peer *p, __u32 off)
+{
+	__be32 echo;
+
+	off += type == XM_EV_PROBE ? offsetof(struct xm_wire_probe, echo)
+				   : offsetof(struct xm_wire_hello, echo);
+	if (bpf_skb_load_bytes(skb, off, &echo, sizeof(echo)))
+		return 0;
+	return echo && (echo == p->nonce[0] || echo == p->nonce[1]);
+}
+
 /* A hello or a probe: hand it over within its sender's limit. @p NULL for a stranger. */
 static __always_inline enum xm_reason control(struct __sk_buff *skb, enum xm_event_type type,
 					      struct xm_peer *p, const struct iphdr *ip, __u32 off)
 {
-	__u32 now = now32();
 	int ok;
 
+	/* What anybody can send must not use up what the peer itself needs. */
 	if (p)
-		ok = rate_ok(&p->ctl_win, &p->ctl_cnt, now, XM_CONTROLS_PER_SEC);
+		ok = peer_rate_ok(p, is_fresh(skb, type, p, off) ? XM_RATE_FRESH : XM_RATE_CONTROL,
+				  XM_CONTROLS_PER_SEC);
 	else
-		ok = rate_ok(&strangers_win, &strangers_cnt, now, XM_STRANGERS_PER_SEC);
+		ok = rate_ok(&strangers_win, &strangers_cnt, now32(), XM_STRANGERS_PER_SEC);
 	if (!ok)
 		return XM_R_CONTROL_LIMIT;
 	report(skb, type, ip->saddr, ip->daddr, 0, ip->protocol, off);

@@ -187,4 +187,20 @@ static __always_inline int rate_ok(__u32 *win, __u32 *cnt, __u32 now, __u32 limi
 	return 1;
 }
 
+/* The same for what has to do with a peer. */
+static __always_inline int peer_rate_ok(struct xm_peer *p, enum xm_rate which, __u32 limit)
+{
+	__u32 now = now32();
+
+	if (now - p->rate_win >= cfg.second) {
+		p->rate_win = now;
+		for (int i = 0; i < XM_RATES; i++)
+			p->rate_cnt[i] = 0;
+	}
+	if (p->rate_cnt[which] >= limit)
+		return 0;
+	p->rate_cnt[which]++;
+	return 1;
+}
+
 #endif

@@ -67,7 +67,7 @@ static __always_inline enum xm_reason nack_send(struct __sk_buff *skb, struct xm
 	__u16 *check;
 	int partial;
 
-	if (!rate_ok(&p->nack_win, &p->nack_cnt, now32(), XM_NACKS_PER_SEC)) {
+	if (!peer_rate_ok(p, XM_RATE_NACK_TX, XM_NACKS_PER_SEC)) {
 		note(XM_R_NACK_LIMIT);
 		return why;
 	}
@@ -134,13 +134,26 @@ static __always_inline enum xm_reason nack_send(struct __sk_buff *skb, struct xm
 
 /**
  * nack_digest() - a NACK from a peer about a label of ours
- * @peer: who sent it
+ * @p: who sent it, by its address
  * @hold: see flow_demote()
+ *
+ * Anybody who can write that address on a packet and guesses a label can send one, so no more are
+ * believed than a peer sends, and of those with @hold few: a guesser gets through the labels once
+ * in two minutes.
  */
-static __always_inline void nack_digest(__be32 peer, __u16 label, __u32 idx, int hold)
+static __always_inline void nack_digest(struct xm_peer *p, __u16 label, __u32 idx, int hold)
 {
-	struct xm_label *e = label_find(peer, label, idx);
+	struct xm_label *e;
 
+	if (!peer_rate_ok(p, XM_RATE_NACK_RX, XM_NACKS_PER_SEC)) {
+		note(XM_R_NACK_UNHEEDED);
+		return;
+	}
+	if (hold && !peer_rate_ok(p, XM_RATE_HOLD, XM_HOLDS_PER_SEC)) {
+		note(XM_R_NACK_UNHEEDED);
+		hold = 0;
+	}
+	e = label_find(p->addr, label, idx);
 	if (e)
 		flow_demote(e, hold);
 }

@@ -123,7 +123,7 @@ static __always_inline enum xm_reason control_packet(struct __sk_buff *skb, cons
 	if (!p)
 		return XM_R_NOT_PEER;
 	if (m.head.version == XM_WIRE_VERSION && m.proto == IPPROTO_UDP)
-		nack_digest(ip->saddr, bpf_ntohs(m.label), XM_UDP, m.reason == XM_R_FRAGMENT);
+		nack_digest(p, bpf_ntohs(m.label), XM_UDP, m.reason == XM_R_FRAGMENT);
 	return XM_R_NACK_RX;
 }
 
@@ -199,7 +199,7 @@ static __always_inline enum xm_reason refuse(struct __sk_buff *skb, const struct
 		return XM_R_MALFORMED;
 	if (idx == XM_TCP && tcp[1] & TCP_RST) {
 		if (label >= XM_LABEL_MIN && label <= XM_LABEL_MAX)
-			nack_digest(ip->saddr, label, XM_TCP, 0);
+			nack_digest(p, label, XM_TCP, 0);
 		return XM_R_RST_NACK;
 	}
 	/* Only the owner's packets go to P, only the other node's come from P. */
@@ -245,10 +245,14 @@ static __always_inline void icmp_error(struct __sk_buff *skb)
 		return;
 	/* Anybody can send these. */
 	p = peer_find(q.ip.daddr, &idx);
-	if (!p || !rate_ok(&p->icmp_win, &p->icmp_cnt, now32(), XM_ICMPS_PER_SEC))
+	if (!p)
 		return;
+	if (!peer_rate_ok(p, XM_RATE_ICMP, XM_HOLDS_PER_SEC)) {
+		note(XM_R_NACK_UNHEEDED);
+		return;
+	}
 	note(XM_R_ICMP_NACK);
-	nack_digest(q.ip.daddr, label, q.ip.protocol == IPPROTO_TCP ? XM_TCP : XM_UDP,
+	nack_digest(p, label, q.ip.protocol == IPPROTO_TCP ? XM_TCP : XM_UDP,
 		    type == ICMP_DEST_UNREACH && icmp[1] == ICMP_FRAG_NEEDED);
 }
 

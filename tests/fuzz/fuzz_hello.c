@@ -88,7 +88,7 @@ static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *fra
 	unsigned int i = (unsigned int)(p - h.peers);
 	const uint8_t *payload = frame + 34 + (frame[23] == 6 ? 20 : 8);
 	struct hello_msg m;
-	uint64_t nonce = 0;
+	uint64_t nonce = 0, echo;
 
 	(void)arg;
 	MUST(len <= HELLO_FRAME_MAX && p->used && p->ifindex);
@@ -110,7 +110,7 @@ static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *fra
 		nonce = m.nonce;
 		MUST(m.epoch == EPOCH && m.lease_ms == LEASE_MS);
 	} else {
-		MUST(hello_codec_probe_nonce(payload, len - (size_t)(payload - frame)));
+		MUST(hello_codec_probe_nonce(payload, len - (size_t)(payload - frame), &echo));
 	}
 	if (!nonce)
 		return;
@@ -258,6 +258,7 @@ static void codec(struct fuzz_in *in, uint8_t who)
 	struct xm_wire_hello wire;
 	struct hello_msg m, again;
 	char *copy = fuzz_copy(raw, len);
+	uint64_t echo;
 
 	memset(&m, 0, sizeof(m));
 	memset(&again, 0, sizeof(again));
@@ -270,7 +271,7 @@ static void codec(struct fuzz_in *in, uint8_t who)
 		MUST(m.epoch == again.epoch && m.nonce == again.nonce && m.echo == again.echo &&
 		     m.bye == again.bye && m.lease_ms == again.lease_ms);
 	}
-	hello_codec_probe_nonce(copy, len);
+	hello_codec_probe_nonce(copy, len, &echo);
 	free(copy);
 }
 
@@ -302,7 +303,7 @@ static void step(struct fuzz_in *in)
 		event_from(&ev, who);
 		ev.type = XM_EV_PROBE;
 		ev.proto = who & 16 ? 6 : 17;
-		hello_codec_probe(fuzz_u8(in), &probe);
+		hello_codec_probe(fuzz_u8(in), who & 32 ? newest(ev.peer) : 0, &probe);
 		memcpy(ev.data, &probe, sizeof(probe));
 		ev.len = sizeof(probe);
 		deliver(&ev);

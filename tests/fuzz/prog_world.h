@@ -313,12 +313,15 @@ static void make_world(struct fuzz_in *in)
 		.gen = 7,
 		.used = !(bits & 32),
 		.report = !!(bits & 64),
-		.nack_cnt = more & 1 ? XM_NACKS_PER_SEC - 1 : 0,
-		.ctl_cnt = more & 2 ? XM_CONTROLS_PER_SEC - 1 : 0,
-		.icmp_cnt = more & 4 ? XM_ICMPS_PER_SEC - 1 : 0,
-		.nack_win = (__u32)shim.jiffies,
-		.ctl_win = (__u32)shim.jiffies,
-		.icmp_win = (__u32)shim.jiffies,
+		.rate_cnt = {
+			[XM_RATE_NACK_TX] = more & 1 ? XM_NACKS_PER_SEC - 1 : 0,
+			[XM_RATE_CONTROL] = more & 2 ? XM_CONTROLS_PER_SEC - 1 : 0,
+			[XM_RATE_FRESH] = more & 2 ? XM_CONTROLS_PER_SEC - 1 : 0,
+			[XM_RATE_ICMP] = more & 4 ? XM_HOLDS_PER_SEC - 1 : 0,
+			[XM_RATE_HOLD] = more & 4 ? XM_HOLDS_PER_SEC - 1 : 0,
+			[XM_RATE_NACK_RX] = more & 4 ? XM_NACKS_PER_SEC - 1 : 0,
+		},
+		.rate_win = (__u32)shim.jiffies,
 	};
 	strangers_cnt = more & 8 ? XM_STRANGERS_PER_SEC - 1 : 0;
 	bpf_map_update_elem(&xm_peer_idx, &w.peer, &idx, BPF_ANY);

@@ -366,8 +366,7 @@ static void set_up(unsigned int round)
 	node_label(n, n->peer_addr, LABEL, key.proto)->tag = 0;
 	node_key(n, round & 2 ? IPPROTO_TCP : IPPROTO_UDP, &key);
 	node_ready(n, &key, LABEL);
-	n->peers[PEER_IDX].nack_cnt = 0;
-	n->peers[PEER_IDX].ctl_cnt = 0;
+	memset(n->peers[PEER_IDX].rate_cnt, 0, sizeof(n->peers[PEER_IDX].rate_cnt));
 	n->skel->bss->strangers_cnt = 0;
 }
 

@@ -173,8 +173,8 @@ static void nack_more(void)
 	tap_case("nic_ingress: NACKs beyond the rate limit are not sent");
 	begin(&node_b, IPPROTO_TCP);
 	entry->tag = 0;
-	n->peers[PEER_IDX].nack_win = node_now(n);
-	n->peers[PEER_IDX].nack_cnt = XM_NACKS_PER_SEC - left;
+	n->peers[PEER_IDX].rate_win = node_now(n);
+	n->peers[PEER_IDX].rate_cnt[XM_RATE_NACK_TX] = XM_NACKS_PER_SEC - left;
 	pkt_make(&in, &spec);
 	while (left--)
 		nacked(XM_R_NO_LABEL);
@@ -182,12 +182,12 @@ static void nack_more(void)
 	drops(R(NO_LABEL) | R(NACK_LIMIT));
 
 	tap_case("nic_ingress: NACKs are sent again a second later");
-	n->peers[PEER_IDX].nack_win = node_now(n) - SECOND;
+	n->peers[PEER_IDX].rate_win = node_now(n) - SECOND;
 	nacked(XM_R_NO_LABEL);
-	CHECK_EQ(n->peers[PEER_IDX].nack_cnt, 1);
+	CHECK_EQ(n->peers[PEER_IDX].rate_cnt[XM_RATE_NACK_TX], 1);
 
 	tap_case("nic_ingress: the rate limit is each peer's own");
-	n->peers[PEER_IDX].nack_cnt = XM_NACKS_PER_SEC;
+	n->peers[PEER_IDX].rate_cnt[XM_RATE_NACK_TX] = XM_NACKS_PER_SEC;
 	node_peer(n, 5, ADDR(10, 8, 0, 1), 1, true);
 	spec.t.saddr = ADDR(10, 8, 0, 1);
 	pkt_make(&in, &spec);
@@ -415,18 +415,58 @@ static void controls(void)
 	}
 }
 
+/* A hello or a probe whose echo begins with @echo, when the common limit is used up. */
+static void echo_make(int probe, __be32 echo, __u16 fresh)
+{
+	__u32 off = probe ? offsetof(struct xm_wire_probe, echo)
+			  : offsetof(struct xm_wire_hello, echo);
+
+	control_spec(&node_b, ADDR_A, probe, IPPROTO_UDP);
+	control_make(probe ? XM_WIRE_PROBE : XM_WIRE_HELLO);
+	memcpy(in.data + OFF_L4 + 8 + off, &echo, sizeof(echo));
+	pkt_fix(&in);
+	n->peers[PEER_IDX].rate_win = node_now(n);
+	n->peers[PEER_IDX].rate_cnt[XM_RATE_CONTROL] = XM_CONTROLS_PER_SEC;
+	n->peers[PEER_IDX].rate_cnt[XM_RATE_FRESH] = fresh;
+	n->peers[PEER_IDX].nonce[0] = bpf_htonl(0x01020304);
+	n->peers[PEER_IDX].nonce[1] = 0;
+}
+
+static void fresh_controls(void)
+{
+	for (int probe = 0; probe < 2; probe++) {
+		const char *what = probe ? "probe" : "hello";
+		__u32 type = probe ? XM_EV_PROBE : XM_EV_CONTROL;
+
+		tap_case("nic_ingress: a %s that echoes our nonce has a limit of its own", what);
+		echo_make(probe, bpf_htonl(0x01020304), XM_CONTROLS_PER_SEC - 1);
+		handed_over(type, OFF_L4 + 8);
+		drops(R(CONTROL_LIMIT));
+		CHECK_EQ(node_events(n), 0);
+
+		tap_case("nic_ingress: a %s that echoes another or none has not", what);
+		for (__u32 echo = 0; echo < 2; echo++) {
+			echo_make(probe, echo, 0);
+			drops(R(CONTROL_LIMIT));
+			CHECK_EQ(node_events(n), 0);
+		}
+	}
+}
+
 static void control_limits(void)
 {
 	tap_case("nic_ingress: a peer's control packets are limited");
 	control_spec(&node_b, ADDR_A, false, IPPROTO_UDP);
 	control_make(XM_WIRE_HELLO);
-	n->peers[PEER_IDX].ctl_win = node_now(n);
+	n->peers[PEER_IDX].rate_win = node_now(n);
 	for (int i = 0; i < XM_CONTROLS_PER_SEC && !tap_failed(); i++)
 		handed_over(XM_EV_CONTROL, OFF_L4 + 8);
 	drops(R(CONTROL_LIMIT));
 	CHECK_EQ(node_events(n), 0);
-	n->peers[PEER_IDX].ctl_win = node_now(n) - SECOND;
+	n->peers[PEER_IDX].rate_win = node_now(n) - SECOND;
 	handed_over(XM_EV_CONTROL, OFF_L4 + 8);
+
+	fresh_controls();
 
 	tap_case("nic_ingress: all strangers share one limit, which is not the peers'");
 	control_spec(&node_b, ADDR_STR, false, IPPROTO_UDP);
@@ -494,6 +534,34 @@ static void nacks_received(void)
 		begin(node, IPPROTO_UDP);
 		nack_message(LABEL, XM_WIRE_VERSION, IPPROTO_UDP);
 		demoted(R(NACK_RX));
+	}
+
+	tap_case("nic_ingress: no more NACKs are believed than a peer sends");
+	for (int i = 0; i < 2; i++) {
+		begin(&node_a, i ? IPPROTO_UDP : IPPROTO_TCP);
+		if (i) {
+			nack_message(LABEL, XM_WIRE_VERSION, IPPROTO_UDP);
+		} else {
+			spec.flags = RST;
+			pkt_make(&in, &spec);
+		}
+		n->peers[PEER_IDX].rate_win = node_now(n);
+		n->peers[PEER_IDX].rate_cnt[XM_RATE_NACK_RX] = XM_NACKS_PER_SEC;
+		drops(R(NACK_UNHEEDED) | (i ? R(NACK_RX) : R(RST_NACK)));
+		n->peers[PEER_IDX].rate_win = node_now(n) - SECOND;
+		demoted(i ? R(NACK_RX) : R(RST_NACK));
+	}
+
+	tap_case("nic_ingress: few of those are that take a flow off for long");
+	for (int i = 0; i < 2; i++) {
+		begin(&node_a, IPPROTO_UDP);
+		nack_message(LABEL, XM_WIRE_VERSION, IPPROTO_UDP);
+		in.data[OFF_L4 + 8 + offsetof(struct xm_wire_nack, reason)] = XM_R_FRAGMENT;
+		pkt_fix(&in);
+		n->peers[PEER_IDX].rate_win = node_now(n);
+		n->peers[PEER_IDX].rate_cnt[XM_RATE_HOLD] = i ? XM_HOLDS_PER_SEC : 0;
+		demoted(R(NACK_RX) | (i ? R(NACK_UNHEEDED) : R(FLOW_END)));
+		CHECK_EQ(after.ended, !i);
 	}
 
 	tap_case("nic_ingress: NACKs about other labels, protocols and versions");

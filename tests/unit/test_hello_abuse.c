@@ -413,13 +413,14 @@ static void test_truncated(void **state)
 		/* exactly as long as it says, so that the sanitizer sees a read too far */
 		struct hello_msg out;
 		void *data = malloc(len ? len : 1);
+		uint64_t echo;
 
 		assert_non_null(data);
 		memcpy(data, ev.data, len);
 		assert_int_equal(
 			hello_codec_decode(&bed.n[0].cfg, ev.peer, ev.node, data, len, &out),
 			HELLO_MSG_GARBAGE);
-		assert_int_equal(hello_codec_probe_nonce(data, len), 0);
+		assert_int_equal(hello_codec_probe_nonce(data, len, &echo), 0);
 		free(data);
 		ev.len = len;
 		bed_event(0, &ev);
@@ -440,20 +441,86 @@ static void test_truncated_probe(void **state)
 	bed_seen(0);
 	ev.peer = bed.n[1].addr;
 	ev.node = bed.n[0].addr;
-	hello_codec_probe(77, &w);
+	hello_codec_probe(77, 0, &w);
 	memcpy(ev.data, &w, sizeof(w));
-	for (ev.len = 0; ev.len < sizeof(w); ev.len++) {
+	for (ev.len = 0; ev.len < XM_WIRE_PROBE_SHORT; ev.len++) {
 		bed_event(0, &ev);
 		assert_int_equal(bed_peer(0)->rx_tcp, 0);
 	}
+	/* Of a node that does not know the echo yet. */
 	bed_event(0, &ev);
 	assert_int_equal(bed_peer(0)->rx_tcp, 77);
 	assert_int_equal(bed_peer(0)->rx_udp, 0);
 }
 
+/* A hello and both probes that anybody can make who writes node @from's address on packets. */
+static void spoof(unsigned int from, uint32_t epoch)
+{
+	struct hello_msg m = {
+		.type = XM_WIRE_HELLO,
+		.epoch = epoch,
+		.nonce = bed_random(NULL),
+		.lease_ms = 1000,
+	};
+	struct xm_wire_hello w;
+	struct xm_wire_probe probe;
+	struct xm_event ev = {
+		.type = XM_EV_CONTROL,
+		.peer = bed.n[from].addr,
+		.node = bed.n[1 - from].addr,
+		.ifindex = 2,
+		.proto = IPPROTO_UDP,
+		.len = sizeof(w),
+	};
+
+	memcpy(ev.eth, bed.n[from].mac, 6);
+	memcpy(ev.eth + 6, bed.n[1 - from].mac, 6);
+	hello_codec_encode(&(struct hello_config){}, ev.peer, ev.node, &m, &w);
+	memcpy(ev.data, &w, sizeof(w));
+	bed_event(1 - from, &ev);
+	hello_codec_probe(bed_random(NULL), bed_random(NULL), &probe);
+	memcpy(ev.data, &probe, sizeof(probe));
+	ev.type = XM_EV_PROBE;
+	ev.len = sizeof(probe);
+	bed_event(1 - from, &ev);
+	ev.proto = IPPROTO_TCP;
+	bed_event(1 - from, &ev);
+}
+
+static void test_spoofed_flood_keeps_nobody_down(void **state)
+{
+	int i;
+
+	(void)state;
+	bed_agree();
+	bed_run(3500);
+	bed.must_stay_up = true;
+	for (i = 0; i < 20000; i++) {
+		spoof(0, i & 1 ? 100 : (uint32_t)i + 7);
+		spoof(1, i & 1 ? 101 : (uint32_t)i + 7);
+		bed_run_busy(1);
+	}
+	/* One that starts over has to be believed first: when the flood is over at the latest. */
+	bed.must_stay_up = false;
+	bed_kill(1);
+	bed.n[1].cfg.epoch = 7;
+	bed_boot(1);
+	bed_seen(1);
+	for (i = 0; i < 5000; i++) {
+		spoof(0, 100);
+		spoof(1, 101);
+		bed_run_busy(1);
+	}
+	bed_run_busy(HELLO_PROOF_MS + XM_HELLO_PERIOD_MS);
+	assert_true(bed_all_up());
+	bed.must_stay_up = true;
+	bed_run_busy(10000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		BED_TEST(test_spoofed_flood_keeps_nobody_down),
 		BED_TEST(test_replay_after_new_epoch),
 		BED_TEST(test_replay_after_shutdown),
 		BED_TEST(test_replay_after_forgetting),

@@ -49,6 +49,12 @@ struct hello_peer *hello_find(struct hello *h, __be32 addr, unsigned int *idx)
 	return &h->peers[slot];
 }
 
+void hello_nonces(const struct hello_peer *p, uint64_t nonce[2])
+{
+	for (unsigned int i = 0; i < 2; i++)
+		nonce[i] = p->sent[(p->sent_next + HELLO_NONCES - 1 - i) % HELLO_NONCES].nonce;
+}
+
 void hello_traffic(struct hello *h, unsigned int idx, uint64_t when_ms)
 {
 	if (idx < h->max_peers && h->peers[idx].used)
@@ -95,6 +101,7 @@ static bool hello_limit(struct hello_peer *p, unsigned int *count, unsigned int 
 	if (p->limit_sec != sec) {
 		p->limit_sec = sec;
 		p->answers = 0;
+		p->fresh_answers = 0;
 		p->prompts = 0;
 	}
 	if (*count >= max)
@@ -169,6 +176,12 @@ static void hello_new_epoch(struct hello *h, struct hello_peer *p, uint32_t epoc
 	memset(p->sent, 0, sizeof(p->sent));
 	p->echo_until_ms = 0;
 	p->unproven = 0;
+	/* What it said before we could believe it. */
+	p->rx_nonce = p->any_nonce;
+	p->rx_tcp = p->any_tcp;
+	p->rx_udp = p->any_udp;
+	p->fresh_ms = 0;
+	p->fresh_probe_ms = 0;
 	hello_apply(h, p, true);
 }
 
@@ -259,8 +272,17 @@ static void hello_rejected(struct hello *h, const struct xm_event *ev, enum hell
 	hello_update_state(p, now_ms);
 }
 
-static void hello_heard(struct hello_peer *p, const struct hello_msg *m, uint64_t now_ms)
+/* Whether something that is not fresh may be the peer's, since nothing fresh comes. @when: it did */
+static bool hello_quiet_since(uint64_t when_ms, uint64_t now_ms)
 {
+	return !when_ms || now_ms - when_ms >= HELLO_PROOF_MS;
+}
+
+static void hello_heard(struct hello_peer *p, const struct hello_msg *m, bool fresh,
+			uint64_t now_ms)
+{
+	if (fresh)
+		p->fresh_ms = now_ms;
 	p->heard_ms = now_ms;
 	if (p->period_ms > XM_HELLO_PERIOD_MS) {
 		p->period_ms = XM_HELLO_PERIOD_MS;
@@ -269,7 +291,9 @@ static void hello_heard(struct hello_peer *p, const struct hello_msg *m, uint64_
 	}
 	if (m->type == XM_WIRE_HELLO) {
 		p->hellos_rx++;
-		p->rx_nonce = m->nonce;
+		p->any_nonce = m->nonce;
+		if (fresh || hello_quiet_since(p->fresh_ms, now_ms))
+			p->rx_nonce = m->nonce;
 	}
 }
 
@@ -292,7 +316,7 @@ static void hello_control(struct hello *h, const struct xm_event *ev, uint64_t n
 	hello = m.type == XM_WIRE_HELLO;
 	lease_ok = m.lease_ms == h->cfg.lease_ms;
 	fresh = hello_is_fresh(p, &m, now_ms);
-	hello_heard(p, &m, now_ms);
+	hello_heard(p, &m, fresh, now_ms);
 	if (fresh || !p->ifindex || !hello_table_is_up(p, now_ms))
 		hello_refresh_addr(p, ev, now_ms);
 	if (lease_ok)
@@ -305,25 +329,39 @@ static void hello_control(struct hello *h, const struct xm_event *ev, uint64_t n
 	else if (hello && m.epoch != p->epoch)
 		prompt = true; /* perhaps a new epoch, perhaps a replay: ask */
 
-	if (hello && hello_limit(p, &p->answers, HELLO_ANSWERS_PER_SEC, now_ms))
-		hello_tx_answer(h, p, m.nonce);
+	if (hello &&
+	    hello_limit(p, fresh ? &p->fresh_answers : &p->answers, HELLO_ANSWERS_PER_SEC, now_ms))
+		hello_tx_answer(h, p, m.nonce, fresh);
 	if (added || (hello && now_ms >= p->next_ms) ||
 	    (prompt && hello_limit(p, &p->prompts, HELLO_PROMPTS_PER_SEC, now_ms)))
 		hello_tx_hello(h, p, now_ms);
 	hello_update_state(p, now_ms);
 }
 
-static void hello_probe(struct hello *h, const struct xm_event *ev)
+static void hello_probe(struct hello *h, const struct xm_event *ev, uint64_t now_ms)
 {
-	uint64_t nonce = hello_codec_probe_nonce(ev->data, ev->len);
 	struct hello_peer *p = hello_find(h, ev->peer, NULL);
+	uint64_t echo, nonce = hello_codec_probe_nonce(ev->data, ev->len, &echo);
+	bool believe;
 
-	if (!p || !nonce)
+	if (!p || !nonce) {
 		h->bad_events++;
-	else if (ev->proto == IPPROTO_TCP)
-		p->rx_tcp = nonce;
-	else if (ev->proto == IPPROTO_UDP)
-		p->rx_udp = nonce;
+		return;
+	}
+	believe = hello_match(p, echo, now_ms) >= 0;
+	if (believe)
+		p->fresh_probe_ms = now_ms;
+	else
+		believe = hello_quiet_since(p->fresh_probe_ms, now_ms);
+	if (ev->proto == IPPROTO_TCP) {
+		p->any_tcp = nonce;
+		if (believe)
+			p->rx_tcp = nonce;
+	} else if (ev->proto == IPPROTO_UDP) {
+		p->any_udp = nonce;
+		if (believe)
+			p->rx_udp = nonce;
+	}
 }
 
 static void hello_seen(struct hello *h, const struct xm_event *ev, uint64_t now_ms)
@@ -389,7 +427,7 @@ void hello_event(struct hello *h, const struct xm_event *ev, uint64_t now_ms)
 		hello_control(h, ev, now_ms);
 		break;
 	case XM_EV_PROBE:
-		hello_probe(h, ev);
+		hello_probe(h, ev, now_ms);
 		break;
 	default:
 		h->bad_events++;

@@ -28,6 +28,9 @@
  *  - A fresh message that taught us an epoch is followed by a prompt as well, so that two
  *    new nodes agree within two round trips. That is the only case in which an answer
  *    makes us send something; it cannot repeat while the epochs stay.
+ *  - What is not fresh may be anybody's with the peer's address on it. While fresh messages
+ *    come, its nonces are not echoed, and its answers are counted apart: a flood of it costs
+ *    the peer nothing.
  *  - Prompts and answers are limited per peer and second, so that no peer, broken or
  *    hostile, makes us send more than HELLO_FRAMES_PER_SEC frames. A stranger that lost its
  *    slot to another begins anew; XM_STRANGERS_PER_SEC bounds how often that can be.
@@ -62,9 +65,9 @@
 /* Limits per peer and second, and what they sum up to: a hello is three frames, and
  * one or two of them a second are due to the timer (a passive peer: to the peer's).
  */
-#define HELLO_ANSWERS_PER_SEC 8
+#define HELLO_ANSWERS_PER_SEC 8 /* to fresh hellos; as many to others */
 #define HELLO_PROMPTS_PER_SEC 3
-#define HELLO_FRAMES_PER_SEC  (HELLO_ANSWERS_PER_SEC + 3 * (HELLO_PROMPTS_PER_SEC + 3))
+#define HELLO_FRAMES_PER_SEC  (2 * HELLO_ANSWERS_PER_SEC + 3 * (HELLO_PROMPTS_PER_SEC + 3))
 
 enum hello_state {
 	HELLO_SILENT,	   /* hello sent, nothing heard: perhaps no xmasq there */
@@ -100,7 +103,7 @@ struct hello_peer {
 		uint64_t sent_us; /* 0: hello.now_us is not kept */
 	} sent[HELLO_NONCES];
 	unsigned int sent_next;
-	uint64_t rx_nonce, rx_tcp, rx_udp; /* newest received, to be echoed */
+	uint64_t rx_nonce, rx_tcp, rx_udp; /* newest believed, to be echoed */
 	uint64_t up_until_ms[XM_PROTOS];   /* monotonic; 0 never proven */
 	uint64_t rtt_us;		   /* of the last echo, 0 unknown */
 	uint64_t first_ms, heard_ms, next_ms;
@@ -114,8 +117,11 @@ struct hello_peer {
 	unsigned int unproven;	/* answers in a row without news of a probe */
 	uint32_t period_ms;	/* between hellos, grows while the peer is silent */
 	bool was_up;
-	uint64_t limit_sec; /* the second that the next two are about */
-	unsigned int answers, prompts;
+	/* Newest of all, which may be anybody's, and when one last was certainly the peer's. */
+	uint64_t any_nonce, any_tcp, any_udp;
+	uint64_t fresh_ms, fresh_probe_ms;
+	uint64_t limit_sec; /* the second that the next three are about */
+	unsigned int answers, fresh_answers, prompts;
 };
 
 /**
@@ -204,6 +210,9 @@ uint64_t hello_tick(struct hello *h, uint64_t now_ms);
  * periods. Like any message that changes something it must echo a recent nonce.
  */
 void hello_bye(struct hello *h);
+
+/** hello_nonces() - the two nonces that were sent last, newest first; 0 for none */
+void hello_nonces(const struct hello_peer *p, uint64_t nonce[2]);
 
 /** hello_traffic() - overlay traffic with the peer in slot @idx was seen at @when_ms */
 void hello_traffic(struct hello *h, unsigned int idx, uint64_t when_ms);

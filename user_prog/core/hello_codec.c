@@ -97,7 +97,7 @@ enum hello_verdict hello_codec_decode(const struct hello_config *cfg, __be32 fro
 	return HELLO_MSG_OK;
 }
 
-void hello_codec_probe(uint64_t nonce, struct xm_wire_probe *w)
+void hello_codec_probe(uint64_t nonce, uint64_t echo, struct xm_wire_probe *w)
 {
 	*w = (struct xm_wire_probe){
 		.head = {
@@ -106,18 +106,21 @@ void hello_codec_probe(uint64_t nonce, struct xm_wire_probe *w)
 			.type = XM_WIRE_PROBE,
 		},
 		.nonce = htobe64(nonce),
+		.echo = htobe64(echo),
 	};
 }
 
-uint64_t hello_codec_probe_nonce(const void *data, size_t len)
+uint64_t hello_codec_probe_nonce(const void *data, size_t len, uint64_t *echo)
 {
-	struct xm_wire_probe w;
+	struct xm_wire_probe w = {};
 
-	if (len < sizeof(w))
+	*echo = 0;
+	if (len < XM_WIRE_PROBE_SHORT)
 		return 0;
-	memcpy(&w, data, sizeof(w));
+	memcpy(&w, data, len < sizeof(w) ? XM_WIRE_PROBE_SHORT : sizeof(w));
 	if (w.head.magic != htonl(XM_WIRE_MAGIC) || w.head.version != XM_WIRE_VERSION ||
 	    w.head.type != XM_WIRE_PROBE)
 		return 0;
+	*echo = be64toh(w.echo);
 	return be64toh(w.nonce);
 }

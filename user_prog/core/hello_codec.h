@@ -48,9 +48,9 @@ enum hello_verdict hello_codec_decode(const struct hello_config *cfg, __be32 fro
 				      const void *data, size_t len, struct hello_msg *m);
 
 /** hello_codec_probe() - payload of a path probe */
-void hello_codec_probe(uint64_t nonce, struct xm_wire_probe *w);
+void hello_codec_probe(uint64_t nonce, uint64_t echo, struct xm_wire_probe *w);
 
-/** hello_codec_probe_nonce() - Return: nonce of a received probe, 0 when it is none */
-uint64_t hello_codec_probe_nonce(const void *data, size_t len);
+/** hello_codec_probe_nonce() - Return: nonce of a received probe, 0 when it is none; its @echo */
+uint64_t hello_codec_probe_nonce(const void *data, size_t len, uint64_t *echo);
 
 #endif

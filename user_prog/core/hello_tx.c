@@ -24,15 +24,18 @@ static void hello_tx_probe(struct hello *h, const struct hello_peer *p, unsigned
 	struct xm_wire_probe w;
 	int len;
 
-	hello_codec_probe(nonce, &w);
+	hello_codec_probe(nonce, p->rx_nonce, &w);
 	len = frame_build(frame, sizeof(frame), &a, proto, &w, sizeof(w));
 	if (len > 0)
 		h->send(h->arg, p, frame, (size_t)len);
 }
 
-/* @nonce: of a hello; in an answer 0, and @echo is the nonce of the hello it answers. */
+/*
+ * @nonce: of a hello; in an answer 0, and @echo is the nonce of the hello it answers.
+ * @fresh: the hello was; to any other the answer echoes the probes of whoever sent it.
+ */
 static void hello_tx_msg(struct hello *h, const struct hello_peer *p, uint8_t type, bool bye,
-			 uint64_t nonce, uint64_t echo)
+			 uint64_t nonce, uint64_t echo, bool fresh)
 {
 	const struct frame_addr a = {
 		.eth = p->eth,
@@ -48,8 +51,8 @@ static void hello_tx_msg(struct hello *h, const struct hello_peer *p, uint8_t ty
 		.peer_epoch = p->epoch,
 		.nonce = nonce,
 		.echo = echo,
-		.echo_probe[XM_TCP] = p->rx_tcp,
-		.echo_probe[XM_UDP] = p->rx_udp,
+		.echo_probe[XM_TCP] = fresh ? p->rx_tcp : p->any_tcp,
+		.echo_probe[XM_UDP] = fresh ? p->rx_udp : p->any_udp,
 		.lease_ms = h->cfg.lease_ms,
 	};
 	uint8_t frame[HELLO_FRAME_MAX];
@@ -101,16 +104,16 @@ void hello_tx_hello(struct hello *h, struct hello_peer *p, uint64_t now_ms)
 	p->hellos_tx++;
 	hello_tx_probe(h, p, XM_TCP, nonce);
 	hello_tx_probe(h, p, XM_UDP, nonce);
-	hello_tx_msg(h, p, XM_WIRE_HELLO, false, nonce, p->rx_nonce);
+	hello_tx_msg(h, p, XM_WIRE_HELLO, false, nonce, p->rx_nonce, true);
 }
 
-void hello_tx_answer(struct hello *h, const struct hello_peer *p, uint64_t echo)
+void hello_tx_answer(struct hello *h, const struct hello_peer *p, uint64_t echo, bool fresh)
 {
-	hello_tx_msg(h, p, XM_WIRE_ANSWER, false, 0, echo);
+	hello_tx_msg(h, p, XM_WIRE_ANSWER, false, 0, echo, fresh);
 }
 
 void hello_tx_bye(struct hello *h, const struct hello_peer *p)
 {
 	if (p->ifindex && p->rx_nonce)
-		hello_tx_msg(h, p, XM_WIRE_ANSWER, true, 0, p->rx_nonce);
+		hello_tx_msg(h, p, XM_WIRE_ANSWER, true, 0, p->rx_nonce, true);
 }

@@ -12,8 +12,8 @@
  */
 void hello_tx_hello(struct hello *h, struct hello_peer *p, uint64_t now_ms);
 
-/** hello_tx_answer() - answer a hello; @echo is that hello's nonce */
-void hello_tx_answer(struct hello *h, const struct hello_peer *p, uint64_t echo);
+/** hello_tx_answer() - answer a hello; @echo is that hello's nonce, @fresh whether it was */
+void hello_tx_answer(struct hello *h, const struct hello_peer *p, uint64_t echo, bool fresh);
 
 /** hello_tx_bye() - an answer to the peer's newest hello that says goodbye */
 void hello_tx_bye(struct hello *h, const struct hello_peer *p);

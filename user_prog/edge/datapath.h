@@ -165,6 +165,9 @@ int64_t datapath_ms_left(const struct datapath *d, uint32_t until);
  */
 int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_peer *p,
 		      const bool ok[XM_PROTOS]);
+/** datapath_peer_nonces() - what tells fresh messages of this peer: hello_nonces() */
+void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2]);
+
 /** datapath_peer_want_report() - have the next overlay packet of this peer reported */
 void datapath_peer_want_report(struct datapath *d, unsigned int idx);
 /** datapath_peer_forget_labels() - free every label shared with @peer; returns how many */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The datapath's tables: peers, labels, flows, counters. See datapath.h. */
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include "datapath_private.h"
 #include "hello.h"
 #include "log.h"
+#include "xm_util.h"
 #include "xmasq.skel.h"
 
 /* Flows read in one system call. */
@@ -61,6 +63,12 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 		STORE(x->up_until[i],
 		      ok[i] && p->up_until_ms[i] ? datapath_jiffies(d, p->up_until_ms[i]) : 0);
 	return 0;
+}
+
+void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2])
+{
+	for (unsigned int i = 0; idx < d->n_peers && i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++)
+		STORE(d->peers[idx].nonce[i], htonl((uint32_t)(nonce[i] >> 32)));
 }
 
 void datapath_peer_want_report(struct datapath *d, unsigned int idx)

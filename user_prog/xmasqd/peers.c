@@ -28,7 +28,11 @@ static void log_state(const struct hello_peer *p)
 static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *frame, size_t len)
 {
 	struct daemon *d = arg;
+	uint64_t nonce[2];
 
+	/* The answer may be here before the next line is over. */
+	hello_nonces(p, nonce);
+	datapath_peer_nonces(&d->dp, (unsigned int)(p - d->hello.peers), nonce);
 	/* Counted there; a lost hello is what hello is made for. */
 	packet_send(&d->packet, p->ifindex, frame, len);
 }
