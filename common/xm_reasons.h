@@ -72,7 +72,8 @@
 	X(EVENT_LOST, "event-lost", EVENT, "no room in the ring to the daemon")                    \
 	X(HELPER_FAILED, "helper-failed", DROP, "a kernel helper failed after the packet changed") \
 	X(ODD_CSUM, "odd-csum", OVERLAY, "its checksum is not the one that will be completed")     \
-	X(NACK_UNHEEDED, "nack-unheeded", EVENT, "NACK or ICMP error not believed: rate limit")
+	X(NACK_UNHEEDED, "nack-unheeded", EVENT, "NACK or ICMP error not believed: rate limit")    \
+	X(TOO_BIG, "too-big", OVERLAY, "larger than the underlay interface takes")
 
 enum xm_reason {
 #define X(name, str, kind, text) XM_R_##name,

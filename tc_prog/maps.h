@@ -12,6 +12,10 @@
  * clang folds a read through a cast that drops "volatile" to the initial zero. */
 const volatile struct xm_config cfg;
 
+/* The largest frame that every underlay interface takes, Ethernet header included. Kept up to date
+ * by the daemon. */
+__u32 nic_frame_max = 0xffffffff;
+
 /* Filled by xmasq_clock. */
 struct xm_clock xm_clock;
 

@@ -13,6 +13,35 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
 	return why;
 }
 
+/* The most that is in front of a segment's payload. */
+#define TCP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + 60)
+#define UDP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+
+/*
+ * Whether an underlay interface may not take this frame, or the segments that it will be cut into:
+ * nothing checks that behind a redirect, and what is too large is lost there. The overlay knows
+ * what to do with it.
+ */
+static __always_inline int maybe_too_big(struct __sk_buff *skb, __u32 idx)
+{
+	__u32 max = nic_frame_max;
+
+	if (skb->len <= max)
+		return 0;
+	return !skb->gso_size ||
+	       skb->gso_size + (idx == XM_TCP ? TCP_SEGMENT_HEAD : UDP_SEGMENT_HEAD) > max;
+}
+
+/* The same for certain. In mode rpeer the interface is not to be seen from here, which is an
+ * error, and the overlay's turn. */
+static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	return maybe_too_big(skb, idx) &&
+	       bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0);
+}
+
 /**
  * masquerade_any() - make a node packet of a pod's packet, if its flow may
  * @pod: host-side interface of the pod that sends
@@ -68,6 +97,9 @@ static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod
 	if (!p || p->gen != f->peer_gen || !peer_up(p, pkt.idx))
 		return to_overlay(f, now, XM_R_PEER_DOWN);
 
+	if (is_too_big(skb, pkt.idx, f->nic_ifindex))
+		return to_overlay(f, now, XM_R_TOO_BIG);
+
 	check = csum_ptr(skb, pkt.l4, pkt.idx);
 	if (!check)
 		return XM_R_TRUNCATED;
@@ -116,7 +148,8 @@ static __always_inline int masquerade_frame(struct __sk_buff *skb, void *data, _
 	*(__u64 *)&key.saddr = *(__u64 *)(data + FAST_ADDRS);
 	*(__u32 *)&key.sport = *(__u32 *)(data + FAST_PORTS);
 	f = flow_find(&key);
-	if (!f || !flow_is_fast(f, pod, idx) || *(__u8 *)(data + 22) < XM_TTL_MIN_FAST)
+	if (!f || !flow_is_fast(f, pod, idx) || *(__u8 *)(data + 22) < XM_TTL_MIN_FAST ||
+	    maybe_too_big(skb, idx))
 		return 0;
 	kind = csum_kind(skb, FAST_PORTS, csum_field(idx));
 	if (kind == CSUM_ELSEWHERE)

@@ -390,6 +390,14 @@ long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, 
 	return 0;
 }
 
+long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags)
+{
+	if (skb != &pkt.ctx || *mtu || diff || flags & ~(__u64)BPF_MTU_CHK_SEGS)
+		abort();
+	*mtu = ifindex * 512;
+	return pkt.ctx.len > *mtu ? BPF_MTU_CHK_RET_FRAG_NEEDED : BPF_MTU_CHK_RET_SUCCESS;
+}
+
 long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len)
 {
 	__u8 frame[SHIM_FRAME_MAX];

@@ -110,6 +110,8 @@ long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 len);
 long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, __u32 len,
 			 __u64 flags);
 long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len);
+/* An interface takes what its number says: 512 bytes each. */
+long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags);
 long bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags);
 __s64 bpf_csum_update(struct __sk_buff *skb, __u32 csum);
 long bpf_redirect(__u32 ifindex, __u64 flags);

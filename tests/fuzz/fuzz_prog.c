@@ -425,6 +425,7 @@ static void set_up(void)
 	shim_map_size(SHIM_MAP(&xm_pods), 4);
 	shim_map_size(SHIM_MAP(&xm_seen), 4);
 	shim_map_size(SHIM_MAP(&xm_counters), XM_R_MAX);
+	shim_variable(&nic_frame_max, sizeof(nic_frame_max));
 	shim_variable(&strangers_win, sizeof(strangers_win));
 	shim_variable(&strangers_cnt, sizeof(strangers_cnt));
 }

@@ -323,6 +323,7 @@ static void make_world(struct fuzz_in *in)
 		},
 		.rate_win = (__u32)shim.jiffies,
 	};
+	nic_frame_max = more & 16 ? 300 : 0xffffffff;
 	strangers_cnt = more & 8 ? XM_STRANGERS_PER_SEC - 1 : 0;
 	bpf_map_update_elem(&xm_peer_idx, &w.peer, &idx, BPF_ANY);
 	for (unsigned int i = 0; i < PODS; i++) {

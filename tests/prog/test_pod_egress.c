@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 
 #include "node.h"
+#include "xmasq.skel.h"
 #include "suites.h"
 #include "tap.h"
 
@@ -489,6 +490,57 @@ static void never_eligible(void)
 	}
 }
 
+/* What a NIC takes: that of the tests 1500 bytes, "lo" 64 KiB. */
+static void sizes(__u8 proto)
+{
+	const char *what = proto == IPPROTO_TCP ? "TCP" : "UDP";
+	struct __sk_buff ctx = { .gso_size = 700, .gso_segs = 2 };
+	__u32 *max;
+
+	tap_case("pod_egress: %s that just fits the underlay's interfaces", what);
+	begin(&node_a, proto);
+	spec.payload = 1200;
+	pkt_make(&in, &spec);
+	max = &n->skel->data->nic_frame_max;
+	*max = in.len;
+	masquerades();
+
+	tap_case("pod_egress: %s that does not fit takes the overlay, with evidence of its pod",
+		 what);
+	begin(&node_a, proto);
+	spec.payload = 1500;
+	stays(R(TOO_BIG));
+	CHECK_EQ(after.stage, XM_STAGE_READY);
+	CHECK(node_now(n) - after.pod_out < SECOND, "not noted");
+	spec.payload = 1200;
+	masquerades();
+
+	tap_case("pod_egress: %s that does not fit the smallest interface, but its own", what);
+	begin(&node_a, proto);
+	spec.payload = 1201;
+	masquerades();
+	flow.nic_ifindex = 1;
+	put();
+	spec.payload = 1500;
+	masquerades();
+
+	*max = 1514;
+	for (int fits = 0; fits < 2; fits++) {
+		tap_case("pod_egress: %s whose segments %s", what, fits ? "fit" : "do not fit");
+		begin(&node_a, proto);
+		ctx.ifindex = n->pod;
+		ctx.gso_size = fits ? 1400 : 1480;
+		spec.payload = 1600;
+		pkt_make(&in, &spec);
+		CHECK_EQ(node_run_ctx(n, POD_EGRESS, &in, &ctx, 0, &out), 0);
+		if (fits)
+			expect(n, &out, REDIRECT, R(MASQUERADED));
+		else
+			expect_through(n, &out, &in, R(TOO_BIG));
+	}
+	*max = 0xffffffff;
+}
+
 static void truncated(__u8 proto, __u32 from, __u32 to)
 {
 	tap_case("pod_egress: %s cut to every length from %u to %u",
@@ -519,6 +571,8 @@ void suite_pod_egress(void)
 	peer_states();
 	tcp_edges();
 	never_eligible();
+	sizes(IPPROTO_TCP);
+	sizes(IPPROTO_UDP);
 	truncated(IPPROTO_TCP, 14, 53);
 	truncated(IPPROTO_UDP, 14, 41);
 }

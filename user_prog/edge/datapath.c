@@ -42,6 +42,14 @@ int datapath_prog_fd(const struct datapath *d, enum datapath_prog which)
 
 /* All others do the same twice, or redirect; that a renewal may be put off, and that packets
  * are counted twice, is all that comes of it. */
+void datapath_nic_frame(struct datapath *d, uint32_t len)
+{
+	d->nic_frame = len;
+	if (d->skel)
+		__atomic_store_n(&d->skel->data->nic_frame_max, len ?: UINT32_MAX,
+				 __ATOMIC_RELAXED);
+}
+
 int datapath_first_fd(const struct datapath *d, enum datapath_prog which)
 {
 	return which == DATAPATH_NIC_EGRESS ? bpf_program__fd(d->skel->progs.xmasq_nic_first) : -1;
@@ -174,6 +182,7 @@ static struct xmasq_bpf *load_once(const struct datapath *d, const struct config
 	}
 	fill_config(&x, c, &d->meta, d->hz, node, n_node);
 	memcpy((void *)&skel->rodata->cfg, &x, sizeof(x));
+	skel->data->nic_frame_max = d->nic_frame ?: UINT32_MAX;
 	*err = bpf_program__set_autoload(skel->progs.xmasq_rpeer_egress,
 					 d->kernel.rpeer && c->mode != CONFIG_MODE_VETH);
 	*err = *err ?: bpf_program__set_autoload(skel->progs.xmasq_nic_first, d->changes_way);

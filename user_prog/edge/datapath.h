@@ -54,11 +54,12 @@ struct datapath {
 	struct xm_clock clock;	   /* last sample */
 	struct mode_kernel kernel; /* what the kernel offers, see datapath_probe() */
 	uint32_t hz;
-	bool changes_way; /* load what datapath_first_fd() is about */
-	bool reused;	  /* maps of an earlier run were taken over */
-	bool made_dir;	  /* pin_dir was not there */
-	int lock_fd;	  /* of pin_dir; -1 none */
-	int pin_err;	  /* of the last datapath_repin() */
+	uint32_t nic_frame; /* see datapath_nic_frame() */
+	bool changes_way;   /* load what datapath_first_fd() is about */
+	bool reused;	    /* maps of an earlier run were taken over */
+	bool made_dir;	    /* pin_dir was not there */
+	int lock_fd;	    /* of pin_dir; -1 none */
+	int pin_err;	    /* of the last datapath_repin() */
 	char pin_dir[CONFIG_PATH_MAX];
 };
 
@@ -165,6 +166,12 @@ int64_t datapath_ms_left(const struct datapath *d, uint32_t until);
  */
 int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_peer *p,
 		      const bool ok[XM_PROTOS]);
+/**
+ * datapath_nic_frame() - the largest frame that every underlay interface takes: MTU and Ethernet
+ * header; 0 for no limit. Before datapath_open() it is noted for then
+ */
+void datapath_nic_frame(struct datapath *d, uint32_t len);
+
 /** datapath_peer_nonces() - what tells fresh messages of this peer: hello_nonces() */
 void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2]);
 

@@ -2,6 +2,7 @@
 /* Programs where they belong: applies what reconcile computes. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -546,9 +547,29 @@ static void add_nodes(const struct daemon *d, int rank, struct node_addrs *now)
 	}
 }
 
+/* Behind a redirect nothing checks what an interface takes: the programs do. */
+static void note_frame(struct daemon *d)
+{
+	const struct inv_link *l;
+	uint32_t least = 0;
+
+	for (size_t i = 0; i < d->want.n; i++) {
+		const struct reconcile_item *it = &d->want.v[i];
+
+		if (it->key.role != RECONCILE_NIC || !it->attach)
+			continue;
+		l = inventory_link(&d->inv, it->key.ifindex);
+		if (l && l->l.mtu && (!least || l->l.mtu < least))
+			least = l->l.mtu;
+	}
+	datapath_nic_frame(&d->dp, least ? least + ETH_HLEN : 0);
+}
+
 bool attach_nodes(struct daemon *d)
 {
 	struct node_addrs now = {};
+
+	note_frame(d);
 
 	for (int rank = 0; rank < ADDR_RANKS; rank++)
 		add_nodes(d, rank, &now);

@@ -141,7 +141,7 @@ void attach_check(struct daemon *d, bool all);
 struct attachment *attach_find(const struct daemon *d, uint32_t ifindex);
 /** attach_why_not() - why attaching failed there, NULL when it did not */
 const char *attach_why_not(const struct daemon *d, uint32_t ifindex);
-/** attach_nodes() - our underlay addresses by the inventory; true when they changed */
+/** attach_nodes() - our underlay addresses and MTU by the inventory; true when addresses changed */
 bool attach_nodes(struct daemon *d);
 /** attach_changes_way() - whether programs of ours on a NIC go to tcx now, or from there */
 bool attach_changes_way(struct daemon *d);
