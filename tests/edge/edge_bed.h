@@ -88,6 +88,8 @@ void test_tcx_attach(void **state);
 void test_tcx_order(void **state);
 void test_tcx_switch(void **state);
 void test_tcx_no_gap(void **state);
+void test_filter_no_gap(void **state);
+void test_tcx_priority_no_gap(void **state);
 void test_tcx_full(void **state);
 void test_tcx_cleanup(void **state);
 

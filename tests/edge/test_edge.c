@@ -416,13 +416,13 @@ int main(void)
 		T(test_guest_macvlan),	    T(test_guest_ipvlan),   T(test_guest_foreign),
 		T(test_guest_walk),	    T(test_tc_attach),	    T(test_tc_neighbours),
 		T(test_tc_qdisc_owner),	    T(test_tc_lost),	    T(test_tcx_attach),
-		T(test_sysctl_set),	    T(test_sysctl_ports),   T(test_state_broken),
-		T(test_conntrack),
+		T(test_filter_no_gap),	    T(test_sysctl_set),	    T(test_sysctl_ports),
+		T(test_state_broken),	    T(test_conntrack),
 	};
 	/* Where there is none, test_tcx_attach() is all that there is to see. */
 	const struct CMUnitTest tcx_tests[] = {
-		T(test_tcx_order), T(test_tcx_switch),	T(test_tcx_no_gap),
-		T(test_tcx_full),  T(test_tcx_cleanup),
+		T(test_tcx_order),	     T(test_tcx_switch), T(test_tcx_no_gap),
+		T(test_tcx_priority_no_gap), T(test_tcx_full),	 T(test_tcx_cleanup),
 	};
 	int failed;
 

@@ -269,16 +269,84 @@ static int query_tcx(uint32_t ifindex, enum tc_dir dir, uint32_t *id)
 	return may_be_tcx(dir) ? mprog_query(ifindex, hook_of(dir), inside(dir), id) : -ENOENT;
 }
 
-static int attach_filter(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, int first_fd,
-			 struct tc_error *err)
+/* Filters of ours at another priority or handle, from a run that was configured so. */
+struct strays {
+	const struct tc *t;
+	enum tc_dir dir;
+	struct nl_tc f[4];
+	unsigned int n;
+};
+
+static int on_stray(const struct nl_tc *f, void *arg)
+{
+	struct strays *s = arg;
+
+	if (f->chain || s->n == XM_ARRAY_SIZE(s->f) ||
+	    (f->prio == priority_of(s->t, s->dir) && f->handle == s->t->handle))
+		return 0;
+	if (tc_look_ours(f, s->dir))
+		s->f[s->n++] = *f;
+	return 0;
+}
+
+static int find_strays(const struct tc *t, uint32_t ifindex, enum tc_dir dir, struct strays *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->t = t;
+	s->dir = dir;
+	return tc_look_filters(ifindex, dir, on_stray, s);
+}
+
+static int set_filter(uint32_t ifindex, enum tc_dir dir, uint32_t priority, uint32_t handle,
+		      int prog_fd, bool replace)
 {
 	struct bpf_tc_opts opts = {
 		.sz = sizeof(opts),
 		.prog_fd = prog_fd,
-		.handle = t->handle,
-		.priority = priority_of(t, dir),
+		.handle = handle,
+		.priority = priority,
+		.flags = replace ? BPF_TC_F_REPLACE : 0,
 	};
 	struct bpf_tc_hook hook;
+
+	set_hook(&hook, ifindex, point_of(dir));
+	return bpf_tc_attach(&hook, &opts);
+}
+
+/* Whatever is in front of another program of ours must be @first_fd meanwhile. */
+static int strays_to_first(const struct strays *s, uint32_t ifindex, int first_fd)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; !err && i < s->n; i++)
+		if (s->f[i].prio < priority_of(s->t, s->dir))
+			err = set_filter(ifindex, s->dir, s->f[i].prio, s->f[i].handle, first_fd,
+					 true);
+	return err;
+}
+
+static bool strays_behind(const struct strays *s)
+{
+	for (unsigned int i = 0; i < s->n; i++)
+		if (s->f[i].prio >= priority_of(s->t, s->dir))
+			return true;
+	return false;
+}
+
+static int strays_remove(const struct strays *s, uint32_t ifindex)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; !err && i < s->n; i++)
+		err = remove_filter(ifindex, s->dir, s->f[i].prio, s->f[i].handle);
+	return err;
+}
+
+static int attach_filter(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, int first_fd,
+			 struct tc_error *err)
+{
+	struct strays old = {};
+	bool behind = false;
 	struct place p;
 	uint32_t tcx;
 	int ret;
@@ -297,19 +365,33 @@ static int attach_filter(struct tc *t, uint32_t ifindex, enum tc_dir dir, int pr
 		ret = mprog_attach(ifindex, hook_of(dir), inside(dir), first_fd, err);
 	if (ret && ret != -ENOENT)
 		return ret;
+	if (first_fd >= 0) {
+		ret = find_strays(t, ifindex, dir, &old);
+		ret = ret ?: strays_to_first(&old, ifindex, first_fd);
+		if (ret) {
+			explain(err, "cannot replace an older filter: %s", strerror(-ret));
+			return ret;
+		}
+		behind = strays_behind(&old);
+	}
 	if (p.is == PLACE_FREE || !same_prog(prog_fd, p.f.bpf_id)) {
-		if (p.is == PLACE_OURS)
-			opts.flags = BPF_TC_F_REPLACE;
 		ret = need_qdisc(t, ifindex, err);
 		if (ret)
 			return ret;
-		set_hook(&hook, ifindex, point_of(dir));
-		ret = bpf_tc_attach(&hook, &opts);
+		ret = set_filter(ifindex, dir, priority_of(t, dir), t->handle,
+				 behind ? first_fd : prog_fd, p.is == PLACE_OURS);
 		if (ret) {
 			explain(err, "cannot attach: %s", strerror(-ret));
 			drop_qdisc(t, ifindex);
 			return ret;
 		}
+	}
+	ret = strays_remove(&old, ifindex);
+	if (!ret && behind)
+		ret = set_filter(ifindex, dir, priority_of(t, dir), t->handle, prog_fd, true);
+	if (ret) {
+		explain(err, "cannot remove an older filter: %s", strerror(-ret));
+		return ret;
 	}
 	ret = tcx ? mprog_detach(ifindex, hook_of(dir), inside(dir)) : 0;
 	if (ret < 0)
@@ -320,6 +402,7 @@ static int attach_filter(struct tc *t, uint32_t ifindex, enum tc_dir dir, int pr
 static int attach_tcx(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_fd, int first_fd,
 		      struct tc_error *err)
 {
+	struct strays old = {};
 	struct place p;
 	bool filter;
 	int ret;
@@ -329,12 +412,20 @@ static int attach_tcx(struct tc *t, uint32_t ifindex, enum tc_dir dir, int prog_
 		explain(err, "cannot list filters: %s", strerror(-ret));
 		return ret;
 	}
-	filter = p.is == PLACE_OURS;
+	if (first_fd >= 0) {
+		ret = find_strays(t, ifindex, dir, &old);
+		if (ret) {
+			explain(err, "cannot list filters: %s", strerror(-ret));
+			return ret;
+		}
+	}
+	filter = p.is == PLACE_OURS || old.n;
 	ret = mprog_attach(ifindex, hook_of(dir), inside(dir),
 			   filter && first_fd >= 0 ? first_fd : prog_fd, err);
 	if (ret || !filter)
 		return ret;
-	ret = remove_filter(ifindex, dir, p.priority, t->handle);
+	ret = p.is == PLACE_OURS ? remove_filter(ifindex, dir, p.priority, t->handle) : 0;
+	ret = ret ?: strays_remove(&old, ifindex);
 	if (ret) {
 		explain(err, "cannot remove an older filter: %s", strerror(-ret));
 		return ret;
@@ -398,11 +489,14 @@ int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id)
 
 bool tc_changes_way(struct tc *t, uint32_t ifindex, enum tc_dir dir)
 {
+	struct strays old;
 	struct place p;
 	uint32_t id;
 
 	if (!may_be_tcx(dir))
 		return false;
+	if (!find_strays(t, ifindex, dir, &old) && old.n)
+		return true;
 	if (!t->tcx)
 		return !query_tcx(ifindex, dir, &id);
 	return !find_place(t, ifindex, dir, &p) && p.is == PLACE_OURS;

@@ -73,8 +73,8 @@ void tc_close(struct tc *t);
  * tc_attach() - make a loaded program the one of ours in one direction
  * @ifindex: interface
  * @prog_fd: TC (sched_cls) program whose name starts with "xmasq_"; stays the caller's
- * @first_fd: the one for tcx for as long as @prog_fd is, or an older one is, a filter behind it;
- * negative when @prog_fd may run twice on a packet
+ * @first_fd: the one for the front for as long as two of ours are there: in tcx and a filter, or
+ * filters at different priorities; negative when @prog_fd may run twice on a packet
  * @err: filled on failure
  *
  * An older program of ours is replaced atomically; when this very program is attached already,
@@ -103,7 +103,8 @@ int tc_detach(struct tc *t, uint32_t ifindex, enum tc_dir dir);
 int tc_query(struct tc *t, uint32_t ifindex, enum tc_dir dir, uint32_t *prog_id);
 
 /**
- * tc_changes_way() - whether tc_attach() will find a program of ours in the other way
+ * tc_changes_way() - whether tc_attach() will find a program of ours in the other way, or at another
+ * priority or handle
  *
  * False also when that cannot be told.
  */

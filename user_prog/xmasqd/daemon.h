@@ -143,7 +143,7 @@ struct attachment *attach_find(const struct daemon *d, uint32_t ifindex);
 const char *attach_why_not(const struct daemon *d, uint32_t ifindex);
 /** attach_nodes() - our underlay addresses and MTU by the inventory; true when addresses changed */
 bool attach_nodes(struct daemon *d);
-/** attach_changes_way() - whether programs of ours on a NIC go to tcx now, or from there */
+/** attach_changes_way() - whether programs of ours on a NIC go to tcx now, from there, or to another priority */
 bool attach_changes_way(struct daemon *d);
 /**
  * attach_replace() - all attached programs by those of the present load
