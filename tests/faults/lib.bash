@@ -1,0 +1,181 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# lib.bash - what the fault tests share, over that of tests/netns.
+#
+#   n1p1 n1p2     n2p1 n2p2     n3p1 n3p2      pods
+#      \ /           \ /           \ /
+#      n1            n2            n3          nodes with kube-proxy's rules, INVALID dropped
+#       `------------ sw ------------'         the underlay, a bridge: filters and netem are there
+#
+# One load for a whole file: 210 TCP connections and 30 UDP flows between all pairs of nodes, in both
+# directions, every byte checked (tests/tools/xmt-load.c). A test breaks something and says with
+# "outcome" what that may have cost: never a connection, a wrong byte or a packet at the wrong pod.
+
+load ../netns/lib
+load ../netns/daemon
+
+# Of the pairs, the first and the fourth are those of n1 and n2.
+PAIRS=(n1p1,n2p1 n2p2,n3p2 n3p1,n1p2 n2p1,n1p2 n3p2,n2p1 n1p1,n3p1)
+TCP=35 UDP=5
+
+faults_up()
+{
+	bed_up --nodes 3 --pods 2 "$@" || return 1
+	export NETNS=$PWD/tests/netns LOAD=$BUILD/tests/tools/xmt-load
+	[ -x "$LOAD" ] || { echo "$LOAD is missing: run 'make tools'" >&2; return 1; }
+	daemons_changed
+}
+
+faults_down() { bed_down; }
+
+# fault_begin [options of xmt-load]: daemons as they were made, all flows fast, under load
+fault_begin()
+{
+	test_begin
+	daemons_default
+	load_start "$@"
+	wait_until 10 load_fast
+	load_mark
+}
+
+fault_end()
+{
+	[ -z "${LOAD_PID:-}" ] || ! kill -0 "$LOAD_PID" 2>/dev/null || stop "$LOAD_PID" KILL
+	[ -n "${BATS_TEST_COMPLETED:-}" ] || tail -n 20 "$BATS_TEST_TMPDIR/load.err" 2>/dev/null || :
+	daemons_end
+	test_end
+}
+
+# load_start [options]: LOAD_PID; reports go to the file LOAD_OUT
+load_start()
+{
+	local p args=()
+
+	LOAD_OUT=$BATS_TEST_TMPDIR/load
+	for p in n1p1 n1p2 n2p1 n2p2 n3p1 n3p2; do
+		args+=(--pod "$p=/run/netns/$XMASQ_BED-$p=$(ip_of "$p")")
+	done
+	for p in "${PAIRS[@]}"; do
+		args+=(--pair "$p")
+	done
+	: >"$LOAD_OUT"
+	"$LOAD" "${args[@]}" --tcp $TCP --udp $UDP --timeout 900 "$@" \
+		>"$LOAD_OUT" 2>"$BATS_TEST_TMPDIR/load.err" 3>&- &
+	LOAD_PID=$!
+	wait_until 15 grep -q ready "$LOAD_OUT" || { cat "$BATS_TEST_TMPDIR/load.err"; return 1; }
+}
+
+# load_fast: nine of ten flows of every node are on the fast path. A flow is known at both its nodes.
+load_fast()
+{
+	local n
+
+	for n in n1 n2 n3; do
+		[ "$(ctl $n flows --active -o json | jq '.flows | length')" -ge \
+			$((${#PAIRS[@]} * (TCP + UDP) * 2 / 3 * 9 / 10)) ] || return 1
+	done
+}
+
+# node_fast NODE: the same of one node
+node_fast()
+{
+	[ "$(ctl "$1" flows --active -o json | jq '.flows | length')" -ge \
+		$((${#PAIRS[@]} * (TCP + UDP) * 2 / 3 * 9 / 10)) ]
+}
+
+# load_report: REPORT, what happened since the last one
+load_report()
+{
+	local lines
+
+	lines=$(wc -l <"$LOAD_OUT")
+	kill -USR1 "$LOAD_PID" || { cat "$BATS_TEST_TMPDIR/load.err"; return 1; }
+	wait_until 10 load_more "$lines" || return 1
+	REPORT=$(tail -n 1 "$LOAD_OUT")
+}
+
+load_more() { [ "$(wc -l <"$LOAD_OUT")" -gt "$1" ]; }
+
+# load_mark: what was before the fault does not count; MARK, when that was
+load_mark()
+{
+	load_report
+	MARK=${EPOCHREALTIME/./}
+}
+
+# outcome WHAT STALL LOST: said, and held against these bounds: the longest that a message was under
+# way (ms of a real machine) and datagrams lost, both since the mark. Nothing excuses the rest.
+outcome()
+{
+	load_report
+	printf '# %s: %s\n' "$1" "$(jq -r '"stall \(.stall_ms) ms in \(.stalled) of \(2 * .tcp) directions, TCP degraded \(.degraded_ms) ms, UDP \(.udp_degraded_ms) ms, \(.udp_lost) of \(.udp_sent) datagrams lost; broken \(.broken), corrupt \(.corrupt), misdelivered \(.misdelivered)"' <<<"$REPORT")" >&3
+	check "$REPORT" ".broken == 0 and .corrupt == 0 and .misdelivered == 0" ||
+		{ cat "$BATS_TEST_TMPDIR/load.err"; return 1; }
+	check "$REPORT" ".tcp == $((${#PAIRS[@]} * TCP))"
+	check "$REPORT" ".stall_ms <= $(($2 * XM_SLOW)) and .udp_lost <= $3"
+}
+
+# load_end: everything that was sent has arrived
+load_end()
+{
+	kill -TERM "$LOAD_PID"
+	ends "$LOAD_PID" 0 || { cat "$BATS_TEST_TMPDIR/load.err" "$LOAD_OUT"; return 1; }
+	LOAD_PID=
+	check "$(tail -n 1 "$LOAD_OUT")" '.broken == 0 and .corrupt == 0 and .misdelivered == 0'
+}
+
+# back WITHIN: all is fast again; SINCE_FAULT, ms since the mark
+back()
+{
+	wait_until "$1" load_fast || return 1
+	SINCE_FAULT=$(((${EPOCHREALTIME/./} - MARK) / 1000))
+	echo "# fast again ${SINCE_FAULT} ms after the fault" >&3
+}
+
+# ---- the underlay ----------------------------------------------------------------
+
+# port_of NODE: its port at the switch
+port_of()
+{
+	local index
+
+	index=$(inside "$1" cat "/sys/class/net/$NIC/iflink")
+	inside sw ip -j link | jq -r --argjson i "$index" '.[] | select(.ifindex == $i).ifname'
+}
+
+# filter RULE...: on the switch, instead of those before; unfilter
+filter()
+{
+	inside sw nft -f - <<-END
+		table bridge xmtfault
+		delete table bridge xmtfault
+		table bridge xmtfault {
+			chain forward {
+				type filter hook forward priority 0
+				$(printf '%s\n' "$@")
+			}
+		}
+	END
+}
+
+unfilter() { inside sw nft delete table bridge xmtfault 2>/dev/null || :; }
+
+# noise NODE netem...: on what the switch sends to it; quiet NODE
+noise() { inside sw tc qdisc replace dev "$(port_of "$1")" root netem limit 20000 "${@:2}"; }
+quiet() { inside sw tc qdisc del dev "$(port_of "$1")" root 2>/dev/null || :; }
+
+# ---- tables ------------------------------------------------------------------------
+
+# map_clear NODE MAP: every key of a hash
+map_clear()
+{
+	local pin
+
+	pin="$(pin_dir "$1")/$2"
+	bpftool -j map dump pinned "$pin" | jq -r '.[].key | join(" ")' | while read -r key; do
+		# shellcheck disable=SC2086 # words
+		echo map delete pinned "$pin" key hex ${key//0x/}
+	done >"$BATS_TEST_TMPDIR/batch"
+	[ ! -s "$BATS_TEST_TMPDIR/batch" ] || bpftool batch file "$BATS_TEST_TMPDIR/batch" >/dev/null 2>&1 || :
+}
