@@ -62,15 +62,16 @@ static inline uint64_t load_seed(const struct message *m)
 	return load_mix(load_mix((uint64_t)m->who.id << 8 | m->who.dir) ^ m->seq);
 }
 
-/* Most are about @size; of TCP one in sixteen is many segments long, one is as short as can be. */
-static inline uint32_t load_len(const struct who *w, uint64_t seq, uint32_t size, int udp)
+/* Most are about @size; of TCP one in sixteen is @big, many segments long; one is as short as can be. */
+static inline uint32_t load_len(const struct who *w, uint64_t seq, uint32_t size, uint32_t big,
+				int udp)
 {
 	uint64_t r = load_mix(w->id * 31ull + seq);
 
 	if (r % 16 == 0)
 		return LOAD_MIN;
 	if (r % 16 == 1)
-		return udp ? LOAD_UDP_MAX : LOAD_MAX;
+		return udp ? LOAD_UDP_MAX : big;
 	return LOAD_MIN + (uint32_t)((r >> 8) % (size > LOAD_MIN ? size - LOAD_MIN + 1 : 1));
 }
 

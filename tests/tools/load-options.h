@@ -27,8 +27,13 @@ struct pod {
 static struct {
 	int port, tcp, udp, shorts, parallel;
 	double interval_ms, timeout, hold;
-	uint32_t size;
-} opt = { .port = 4000, .interval_ms = 100, .timeout = 600, .size = 1000, .parallel = 40 };
+	uint32_t size, big;
+} opt = { .port = 4000,
+	  .interval_ms = 100,
+	  .timeout = 600,
+	  .size = 1000,
+	  .big = LOAD_MAX,
+	  .parallel = 40 };
 
 static struct pod pods[MAX_PODS];
 static struct {
@@ -52,7 +57,8 @@ static const char help[] =
 	"\n"
 	"  --tcp N --udp N       connections and flows of each pair (default 0)\n"
 	"  --interval-ms M       between two messages of an end (default 100)\n"
-	"  --size B              of most messages (default 1000); some are much larger\n"
+	"  --size B              of most messages (default 1000)\n"
+	"  --big B               of one in sixteen of TCP (default 32768)\n"
 	"  --port P              (default 4000)\n"
 	"  --timeout SEC         give up (default 600)\n"
 	"  --short N             beside them N short connections, --parallel P at once\n"
@@ -109,19 +115,15 @@ static inline void parse_pair(char *s)
 
 static inline void parse_arguments(int argc, char **argv)
 {
-	static const struct option o[] = { { "help", 0, NULL, 'h' },
-					   { "pod", 1, NULL, 'p' },
-					   { "pair", 1, NULL, 'a' },
-					   { "tcp", 1, NULL, 't' },
-					   { "udp", 1, NULL, 'u' },
-					   { "size", 1, NULL, 's' },
-					   { "port", 1, NULL, 'P' },
-					   { "timeout", 1, NULL, 'T' },
-					   { "short", 1, NULL, 'S' },
-					   { "parallel", 1, NULL, 'x' },
-					   { "hold", 1, NULL, 'H' },
-					   { "interval-ms", 1, NULL, 'i' },
-					   { 0 } };
+	static const struct option o[] = {
+		{ "help", 0, NULL, 'h' },	 { "pod", 1, NULL, 'p' },
+		{ "pair", 1, NULL, 'a' },	 { "tcp", 1, NULL, 't' },
+		{ "udp", 1, NULL, 'u' },	 { "size", 1, NULL, 's' },
+		{ "port", 1, NULL, 'P' },	 { "big", 1, NULL, 'b' },
+		{ "timeout", 1, NULL, 'T' },	 { "short", 1, NULL, 'S' },
+		{ "parallel", 1, NULL, 'x' },	 { "hold", 1, NULL, 'H' },
+		{ "interval-ms", 1, NULL, 'i' }, { 0 }
+	};
 	int c, i;
 
 	while ((c = getopt_long(argc, argv, "h", o, &i)) != -1) {
@@ -143,6 +145,9 @@ static inline void parse_arguments(int argc, char **argv)
 			break;
 		case 's':
 			opt.size = (uint32_t)number("size", optarg, LOAD_MIN, LOAD_UDP_MAX);
+			break;
+		case 'b':
+			opt.big = (uint32_t)number("big", optarg, LOAD_MIN, LOAD_MAX);
 			break;
 		case 'P':
 			opt.port = (int)number("port", optarg, 1, 65535);

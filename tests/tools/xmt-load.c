@@ -296,7 +296,7 @@ static void flush(struct end *e)
 
 static void send_message(struct end *e)
 {
-	uint32_t len = load_len(&e->who, e->sent, opt.size, e->udp);
+	uint32_t len = load_len(&e->who, e->sent, opt.size, opt.big, e->udp);
 	struct sockaddr_in to = { .sin_family = AF_INET,
 				  .sin_port = e->who.dport,
 				  .sin_addr.s_addr = e->who.dst };

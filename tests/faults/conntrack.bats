@@ -1,0 +1,68 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Conntrack stays true: long connections, and short ones that are closed in every way, leave no more
+# behind at the nodes than the same do without xmasq, and no packet was INVALID. XM_FULL=1: 10 000
+# short ones.
+# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
+
+load lib
+
+setup_file()    { faults_up; }
+teardown_file() { faults_down; }
+setup()         { test_begin; TCP=17 UDP=0; }
+teardown()      { [ -z "${LOAD_PID:-}" ] || stop "$LOAD_PID" KILL; daemons_end; test_end; }
+
+# invalid NODE: packets that kube-proxy's rule dropped
+invalid() { inside "$1" iptables-nft -L KUBE-FORWARD -v -x -n | awk '/INVALID/ { print $1 }'; }
+
+# established NODE: of connections of the load
+established()
+{
+	inside "$1" conntrack -L -p tcp --dport 4000 2>/dev/null | grep -c ESTABLISHED || :
+}
+
+# run_all: the connections, then EST (ESTABLISHED on all nodes, 1 s and 14 s after the last is closed)
+# and INV (INVALID meanwhile)
+run_all()
+{
+	local n shorts=600 before=0 after=0
+
+	[ -z "${XM_FULL:-}" ] || shorts=10000
+	for n in n1 n2 n3; do
+		inside $n conntrack -F 2>/dev/null
+		before=$((before + $(invalid $n)))
+	done
+	load_start --interval-ms 25 --big 4000 --short $shorts --parallel 120 --hold 500
+	wait_until $((30 + shorts / 40)) grep -q '"short"' "$LOAD_OUT"
+	grep '"short"' "$LOAD_OUT"
+	check "$(grep '"short"' "$LOAD_OUT")" ".short == $shorts and .failed == 0 and (.ways | min) >= $((shorts / 6 - 6))"
+	load_end
+	sleep 1
+	EST=()
+	EST+=($(($(established n1) + $(established n2) + $(established n3))))
+	# A RST that conntrack does not expect leaves the state's name for 10 s (TCP_CONNTRACK_CLOSE).
+	sleep 13
+	EST+=($(($(established n1) + $(established n2) + $(established n3))))
+	for n in n1 n2 n3; do
+		after=$((after + $(invalid $n)))
+	done
+	INV=$((after - before))
+}
+
+@test "connections closed in every way: conntrack is left as without xmasq, no packet is INVALID" {
+	local without invalid_without
+
+	"$BED" xmasq stop >/dev/null
+	daemons_changed
+	run_all
+	without=("${EST[@]}")
+	invalid_without=$INV
+	daemons_default
+	counters_mark n1
+	run_all
+	echo "# ESTABLISHED 1 s and 14 s after: without xmasq ${without[*]}, with ${EST[*]}; INVALID: without $invalid_without, with $INV" >&3
+	[ "$(fast_permille n1)" -gt 300 ]
+	[ "${EST[1]}" -le "${without[1]}" ]
+	[ "$INV" -le "$invalid_without" ]
+}
