@@ -345,7 +345,7 @@ check: ## Build and run every test (root)
 	@tests/run.sh $(SUITES)
 
 check-all: ## The same with every kernel, overlay and mode in virtual machines; takes hours
-	@XM_VM_SET="ci all" XM_TIMEOUT=36000 $(MAKE) check
+	@XM_VM_SET="ci all" XM_FULL=1 XM_TIMEOUT=36000 $(MAKE) check
 
 bench: ## Measure host, overlay and xmasq (root)
 	@$(NEED_ROOT)

@@ -3,8 +3,8 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns vm (default: all, in
-#                                this order)
+#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults vm (default: all,
+#                                in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -13,6 +13,8 @@
 #            `make fuzzers` builds them)
 #   scripts  tests/scripts/*.bats, where there are any
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
+#   faults   tests/faults/*.bats (the same, on three nodes under load, while things break; with
+#            XM_FULL=1 all of it, and longer)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each
@@ -20,7 +22,7 @@
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
 # without a single test. With CI=true a skipped test is a failure unless its reason starts with
-# "allowed:". A test of the suites scripts and netns that failed while the machine stood still
+# "allowed:". A test of the suites scripts, netns and faults that failed while the machine stood still
 # (xmt-stall: a CPU got nothing done for more than 100 ms) is run once more, and the output says
 # so: their bounds are in milliseconds. The last line is `N passed, N failed, N skipped`; the exit
 # status is 0 when nothing failed.
@@ -34,6 +36,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=600 [netns]=1500
+	[faults]=600
 	[vm]=3000)
 
 passed=0 failed=0 skipped=0
@@ -271,6 +274,11 @@ suite_netns() {
 	run_bats tests/netns/*.bats
 }
 
+suite_faults() {
+	need_root faults || return
+	run_bats tests/faults/*.bats
+}
+
 # vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: in the background; FILE.done tells the end
 vm_row() {
 	local file=$1 kernel=$2 what=$3 rc=0 stock=()
@@ -335,7 +343,7 @@ suite_fuzz() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns vm)
+	suites=(unit edge prog fuzz scripts netns faults vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

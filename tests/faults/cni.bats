@@ -19,8 +19,9 @@ teardown()
 	for n in n1 n2 n3; do
 		policy $n clear 2>/dev/null || :
 	done
-	[ ! -s "$BATS_FILE_TMPDIR/max" ] ||
-		inside n1 sysctl -qw net.netfilter.nf_conntrack_max="$(<"$BATS_FILE_TMPDIR/max")"
+	while inside n1 iptables-nft -D FORWARD -m conntrack --ctstate NEW -j DROP 2>/dev/null; do
+		:
+	done
 	fault_end
 }
 
@@ -45,22 +46,21 @@ teardown()
 	load_end
 }
 
-@test "conntrack flushed, then full" {
-	local n max
+@test "conntrack flushed, then as if full: what it drops, the fast path does not carry for long" {
+	local n
 
 	for n in n1 n2 n3; do
 		inside $n conntrack -F 2>/dev/null
 	done
 	outcome "conntrack flushed on all nodes" 500 5
-	# Whatever has no entry then is dropped at n1, but for the fast path, until its leases are over.
-	max=$(sysctl_of n1 net.netfilter.nf_conntrack_max)
-	echo "$max" >"$BATS_FILE_TMPDIR/max"
-	inside n1 sysctl -qw net.netfilter.nf_conntrack_max=40
+	# Its size is the machine's, not a namespace's: a rule drops what a full one would.
+	inside n1 iptables-nft -I FORWARD -m conntrack --ctstate NEW -j DROP
 	inside n1 conntrack -F 2>/dev/null
 	sleep 2
-	inside n1 sysctl -qw net.netfilter.nf_conntrack_max="$max"
-	sleep 2
-	outcome "conntrack full at n1 for 2 s" 7000 900
+	none_fast n1
+	inside n1 iptables-nft -D FORWARD -m conntrack --ctstate NEW -j DROP
+	sleep 2.5
+	outcome "conntrack of n1 takes no entry for 2.3 s" 7000 900
 	back 20
 	load_end
 }
@@ -81,11 +81,11 @@ churn_once()
 	local i end
 
 	serve n1p2 udp 4700
-	end=$((SECONDS + ${XM_CHURN_S:-10}))
+	end=$((SECONDS + ${XM_CHURN_S:-6}))
 	for ((i = 0; SECONDS < end; i++)); do
 		churn_once $((i % 3))
 	done
-	echo "# $((4 * i)) pods made or deleted in ${XM_CHURN_S:-10} s" >&3
+	echo "# $((4 * i)) pods made or deleted in ${XM_CHURN_S:-6} s" >&3
 	[ "$i" -ge 5 ]
 	# Node 1 may still send one by the label of the address's owner before: refused, and said so.
 	jq -es 'all(.[]; .errors == 0 and .broken == 0 and .corrupted == 0 and .lost <= 1)' \

@@ -31,11 +31,10 @@ filtered()
 	# 3 s until it is noticed, and TCP may have doubled its timer by then.
 	wait_until 5 peer_lost
 	SINCE_FAULT=$(((${EPOCHREALTIME/./} - MARK) / 1000))
-	sleep 2
+	sleep 4
 	outcome "$what; noticed after $SINCE_FAULT ms" 7500 900
 	[ "$SINCE_FAULT" -le $((3500 * XM_SLOW)) ]
-	load_report
-	outcome "$what, all on the overlay" 4000 5
+	outcome "$what, all on the overlay" 500 0
 	unfilter
 	back 20
 }
@@ -47,20 +46,18 @@ peer_lost()
 		ctl n2 peers -o json | jq -e --arg a $N1 'any(.peers[]; .addr == $a and (.tcp_ms <= 0 or .udp_ms <= 0))' >/dev/null
 }
 
-@test "the masquerade port filtered: one way, both ways, TCP only, UDP only" {
-	local both="ip saddr {$N1,$N2} ip daddr {$N1,$N2}"
-
+@test "the masquerade port filtered one way" {
 	fault_begin
 	filtered "all of the port filtered from n1 to n2" "ip saddr $N1 ip daddr $N2 th dport 18477 drop"
-	filtered "TCP filtered both ways" "$both tcp sport 18477 drop" "$both tcp dport 18477 drop"
 	load_end
 }
 
-@test "the masquerade port filtered, the rest of the ways" {
+@test "the masquerade port filtered both ways, the other way, TCP only, UDP only" {
 	local both="ip saddr {$N1,$N2} ip daddr {$N1,$N2}"
 
 	[ -n "${XM_FULL:-}" ] || skip "allowed: the long form, with XM_FULL=1 or make check-all"
 	fault_begin
+	filtered "TCP filtered both ways" "$both tcp sport 18477 drop" "$both tcp dport 18477 drop"
 	filtered "all of the port filtered both ways" "$both th sport 18477 drop" "$both th dport 18477 drop"
 	filtered "UDP filtered both ways" "$both udp sport 18477 udp dport 32768-65535 drop" \
 		"$both udp dport 18477 udp sport 32768-65535 drop"

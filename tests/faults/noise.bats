@@ -40,7 +40,7 @@ noisy()
 	for n in n1 n2 n3; do
 		noise $n "$@"
 	done
-	sleep "${XM_NOISE_S:-2.5}"
+	sleep "${XM_NOISE_S:-1.5}"
 	load_report
 	for n in n1 n2 n3; do
 		quiet $n
