@@ -10,7 +10,7 @@ load ../netns/abuse
 
 setup_file()    { faults_up; }
 teardown_file() { faults_down; }
-setup()         { fault_begin; }
+setup()         { test_begin; }
 
 teardown()
 {
@@ -28,6 +28,7 @@ teardown()
 @test "a policy that denies and allows live flows, many times: stopped within two leases, back after" {
 	local i cap=$BATS_TEST_TMPDIR/cap
 
+	fault_begin
 	for ((i = 1; i <= ${XM_FLIPS:-2}; i++)); do
 		load_mark
 		policy n2 deny --from n1p1 --to n2p1
@@ -49,6 +50,7 @@ teardown()
 @test "conntrack flushed, then as if full: what it drops, the fast path does not carry for long" {
 	local n
 
+	fault_begin
 	for n in n1 n2 n3; do
 		inside $n conntrack -F 2>/dev/null
 	done
@@ -80,6 +82,7 @@ churn_once()
 @test "pods made and deleted all the time, addresses reused at once, while others talk" {
 	local i end
 
+	fault_begin
 	serve n1p2 udp 4700
 	end=$((SECONDS + ${XM_CHURN_S:-6}))
 	for ((i = 0; SECONDS < end; i++)); do
@@ -101,6 +104,8 @@ only_two() { pods_are "$1" '[.pods[] | select(.attached)] | length == 2'; }
 @test "a pod's interface renamed, a pod restarted in place" {
 	local dev
 
+	long_form
+	fault_begin
 	dev=$(host_dev n1p1)
 	inside n1 ip link set "$dev" down
 	inside n1 ip link set "$dev" name xmrenamed
@@ -117,6 +122,7 @@ only_two() { pods_are "$1" '[.pods[] | select(.attached)] | length == 2'; }
 @test "the daemon stopped for a while, and deaf: events beyond what netlink keeps" {
 	local pid i
 
+	fault_begin
 	pid=$(pid_of n2)
 	daemons_changed
 	kill -STOP "$pid"
@@ -140,6 +146,7 @@ only_two() { pods_are "$1" '[.pods[] | select(.attached)] | length == 2'; }
 @test "no room for a flow or label, no memory for the daemon: the overlay, and what was fast stays so" {
 	local pid before
 
+	fault_begin
 	pid=$(pid_of n1)
 	daemons_changed
 	before=$(counter n1 masqueraded)

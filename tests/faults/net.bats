@@ -10,7 +10,7 @@ load ../netns/abuse
 
 setup_file()    { faults_up; }
 teardown_file() { faults_down; }
-setup()         { :; }
+setup()         { test_begin; }
 
 teardown()
 {
@@ -55,7 +55,7 @@ peer_lost()
 @test "the masquerade port filtered both ways, the other way, TCP only, UDP only" {
 	local both="ip saddr {$N1,$N2} ip daddr {$N1,$N2}"
 
-	[ -n "${XM_FULL:-}" ] || skip "allowed: the long form, with XM_FULL=1 or make check-all"
+	long_form
 	fault_begin
 	filtered "TCP filtered both ways" "$both tcp sport 18477 drop" "$both tcp dport 18477 drop"
 	filtered "all of the port filtered both ways" "$both th sport 18477 drop" "$both th dport 18477 drop"

@@ -9,7 +9,7 @@ load lib
 
 setup_file()    { faults_up; }
 teardown_file() { faults_down; }
-setup()         { fault_begin; }
+setup()         { test_begin; }
 
 teardown()
 {
@@ -40,6 +40,7 @@ lose_all()
 }
 
 @test "a node reboots: its link down for 3 s, programs, tables and conntrack gone" {
+	fault_begin
 	lose_all n2
 	inside n2 ip link set "$NIC" down
 	sleep 3
@@ -54,6 +55,7 @@ lose_all()
 @test "xmasqd of a node gone for good: the overlay within 3.5 s, the others stay fast" {
 	local pid
 
+	fault_begin
 	pid=$(pid_of n2)
 	daemons_changed
 	kill -KILL "$pid"
@@ -71,6 +73,8 @@ lose_all()
 }
 
 @test "a node's programs gone, its daemon, too: its stack answers with RST, which no pod sees" {
+	long_form
+	fault_begin
 	lose_all n2
 	outcome "n2's programs and daemon gone" 2500 600
 	wait_until 6 peer_is n1 n2 down
@@ -82,6 +86,7 @@ lose_all()
 @test "a node gets another address" {
 	local new=172.31.0.13
 
+	fault_begin
 	[ "$OVERLAY" = vxlan ] || skip "allowed: the test moves a VXLAN device"
 	daemons_changed
 	n3_moves 172.31.0.3 $new
@@ -111,6 +116,7 @@ peer_at() { ctl "$1" peers -o json | jq -e --arg a "$2" 'any(.peers[]; .addr == 
 @test "a node's interface gets another MAC address" {
 	local n
 
+	fault_begin
 	inside n2 sysctl -qw "net.ipv4.conf.$NIC.arp_notify=1"
 	inside n2 ip link set "$NIC" address 02:00:00:00:77:02
 	outcome "n2's MAC changed" 1500 250
@@ -127,7 +133,8 @@ peer_at() { ctl "$1" peers -o json | jq -e --arg a "$2" 'any(.peers[]; .addr == 
 @test "a link that flaps" {
 	local i
 
-	for i in 1 2 3 4 5; do
+	fault_begin
+	for ((i = 0; i < 5; i++)); do
 		inside n1 ip link set "$NIC" down
 		sleep 0.2
 		inside n1 ip link set "$NIC" up
@@ -141,6 +148,7 @@ peer_at() { ctl "$1" peers -o json | jq -e --arg a "$2" 'any(.peers[]; .addr == 
 @test "the underlay's MTU is lowered: what is too large takes the overlay" {
 	local n mtu=1300 before
 
+	fault_begin
 	before=$(($(counter n1 too-big) + $(counter n2 too-big) + $(counter n3 too-big)))
 	for n in n1 n2 n3; do
 		inside $n ip link set "$NIC" mtu $mtu

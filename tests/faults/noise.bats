@@ -18,7 +18,7 @@ setup_file()
 }
 
 teardown_file() { noise_end; faults_down; }
-setup()         { :; }
+setup()         { test_begin; }
 
 teardown()
 {
@@ -72,13 +72,14 @@ noisy()
 @test "the same tuple again and again, over a slow underlay: never mixed up, never lost" {
 	local i n
 
+	long_form
 	fault_begin --big 4000 --interval-ms 200
 	for n in n1 n2 n3; do
 		noise $n delay 20 20
 	done
 	serve n2p1 udp 4600
 	serve n2p1 tcp 4600
-	for i in 1 2 3 4 5 6 7 8; do
+	for ((i = 0; i < 8; i++)); do
 		flow n1p1 udp n2p1 4600 --source-port 7600 --duration 0.5 --interval-ms 10 --wait-ms 800 -o json >"$BATS_TEST_TMPDIR/same"
 		check "$(cat "$BATS_TEST_TMPDIR/same")" '.lost == 0 and .corrupted == 0 and .broken == 0'
 		ctl n1 flush --flow "udp $(ip_of n1p1):7600 $(ip_of n2p1):4600" >/dev/null || :
