@@ -101,7 +101,7 @@ churn_once()
 
 only_two() { pods_are "$1" '[.pods[] | select(.attached)] | length == 2'; }
 
-@test "a pod's interface renamed, a pod restarted in place" {
+@test "a pod's interface renamed" {
 	local dev
 
 	long_form
@@ -143,7 +143,7 @@ only_two() { pods_are "$1" '[.pods[] | select(.attached)] | length == 2'; }
 	load_end
 }
 
-@test "no room for a flow or label, no memory for the daemon: the overlay, and what was fast stays so" {
+@test "no memory for the daemon: it lives, and what was fast stays so" {
 	local pid before
 
 	fault_begin
