@@ -390,14 +390,6 @@ long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, 
 	return 0;
 }
 
-long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags)
-{
-	if (skb != &pkt.ctx || *mtu || diff || flags & ~(__u64)BPF_MTU_CHK_SEGS)
-		abort();
-	*mtu = ifindex * 512;
-	return pkt.ctx.len > *mtu ? BPF_MTU_CHK_RET_FRAG_NEEDED : BPF_MTU_CHK_RET_SUCCESS;
-}
-
 long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len)
 {
 	__u8 frame[SHIM_FRAME_MAX];
@@ -441,6 +433,21 @@ __s64 bpf_csum_update(struct __sk_buff *skb, __u32 csum)
 		return -524; /* ENOTSUPP */
 	pkt.kern.csum = (__u32)(sum + (sum >> 32));
 	return pkt.kern.csum;
+}
+
+/* Segments: whether each fits; 60 bytes of TCP header are the most that is in front of one. */
+long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags)
+{
+	if (skb != &pkt.ctx || diff || (flags && flags != BPF_MTU_CHK_SEGS))
+		abort();
+	if (!ifindex || ifindex != shim.mtu_ifindex)
+		return -ENODEV;
+	*mtu = shim.mtu;
+	if (skb->len - ETH_HLEN <= shim.mtu)
+		return 0;
+	if (!skb->gso_size)
+		return BPF_MTU_CHK_RET_FRAG_NEEDED;
+	return flags && skb->gso_size + 80 > shim.mtu ? BPF_MTU_CHK_RET_SEGS_TOOBIG : 0;
 }
 
 static int redirect(enum shim_redirect how, __u32 ifindex, __u64 flags)

@@ -110,10 +110,9 @@ long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 len);
 long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, __u32 len,
 			 __u64 flags);
 long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len);
-/* An interface takes what its number says: 512 bytes each. */
-long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags);
 long bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags);
 __s64 bpf_csum_update(struct __sk_buff *skb, __u32 csum);
+long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 long bpf_redirect_peer(__u32 ifindex, __u64 flags);
 int bpf_redirect_rpeer(__u32 ifindex, __u64 flags);
@@ -150,6 +149,7 @@ struct shim {
 	size_t event_size;
 	void (*event)(const void *event); /* looks at each */
 	unsigned long instance_pod;	  /* host-side interface written into the program */
+	__u32 mtu_ifindex, mtu; /* the one interface that is to be seen, 0 none; its MTU */
 };
 
 extern struct shim shim;

@@ -111,6 +111,7 @@ static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *fra
 		MUST(m.epoch == EPOCH && m.lease_ms == LEASE_MS);
 	} else {
 		MUST(hello_codec_probe_nonce(payload, len - (size_t)(payload - frame), &echo));
+		MUST(echo == p->rx_nonce);
 	}
 	if (!nonce)
 		return;
@@ -257,8 +258,8 @@ static void codec(struct fuzz_in *in, uint8_t who)
 	size_t len = fuzz_bytes(in, raw, fuzz_u8(in) % sizeof(raw));
 	struct xm_wire_hello wire;
 	struct hello_msg m, again;
-	char *copy = fuzz_copy(raw, len);
 	uint64_t echo;
+	char *copy = fuzz_copy(raw, len);
 
 	memset(&m, 0, sizeof(m));
 	memset(&again, 0, sizeof(again));
@@ -305,7 +306,7 @@ static void step(struct fuzz_in *in)
 		ev.proto = who & 16 ? 6 : 17;
 		hello_codec_probe(fuzz_u8(in), who & 32 ? newest(ev.peer) : 0, &probe);
 		memcpy(ev.data, &probe, sizeof(probe));
-		ev.len = sizeof(probe);
+		ev.len = who & 64 ? XM_WIRE_PROBE_SHORT : sizeof(probe);
 		deliver(&ev);
 		break;
 	case OP_TIME:

@@ -375,6 +375,9 @@ static void run(struct step *s, struct fuzz_in *in)
 			MUST(unchanged());
 	} else if (verdict == TC_ACT_REDIRECT && s->hook != NIC_INGRESS) {
 		MUST(shim.redirect == (s->hook == RPEER_EGRESS ? SHIM_TO_RPEER : SHIM_TO));
+		MUST(got.gso_size || got.len <= nic_frame_max);
+		MUST(!got.gso_size || got.len <= nic_frame_max ||
+		     got.gso_size + ETH_HLEN + 20 + 8 <= nic_frame_max);
 		judge_masqueraded(&v, s, got.ifindex, &got, csum_was);
 	} else if (verdict == TC_ACT_REDIRECT && shim.redirect == SHIM_TO_PEER) {
 		judge_restored(&v, s, csum_was);

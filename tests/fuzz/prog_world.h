@@ -14,6 +14,7 @@
 #define PODS   2
 #define LABELS 16
 
+#define NONCE  0x01020304
 #define NIC    100 /* ifindexes */
 #define POD(i) (200 + (__u32)(i))
 #define MARK   0x5ec2e7
@@ -297,6 +298,10 @@ static void make_world(struct fuzz_in *in)
 	config.node[1] = bits & 2 ? 0 : w.node;
 	shim.jiffies = bits & 4 ? 0xffffff80ull : 0x100001000ull;
 	config.seed = more;
+	/* What the interface takes: all, or less than some packets; seen from here or not. */
+	nic_frame_max = pods & 64 ? 700 : 0xffffffff;
+	shim.mtu = pods & 64 ? 700 - ETH_HLEN : 65535;
+	shim.mtu_ifindex = pods & 128 ? 0 : NIC;
 	for (unsigned int i = 0; i < FLOWS; i++)
 		w.key[i] = (struct xm_flow_key){
 			.saddr = addr(10, 244, 1, 11 + (i & 1)),
@@ -313,17 +318,21 @@ static void make_world(struct fuzz_in *in)
 		.gen = 7,
 		.used = !(bits & 32),
 		.report = !!(bits & 64),
-		.rate_cnt = {
-			[XM_RATE_NACK_TX] = more & 1 ? XM_NACKS_PER_SEC - 1 : 0,
-			[XM_RATE_CONTROL] = more & 2 ? XM_CONTROLS_PER_SEC - 1 : 0,
-			[XM_RATE_FRESH] = more & 2 ? XM_CONTROLS_PER_SEC - 1 : 0,
-			[XM_RATE_ICMP] = more & 4 ? XM_HOLDS_PER_SEC - 1 : 0,
-			[XM_RATE_HOLD] = more & 4 ? XM_HOLDS_PER_SEC - 1 : 0,
-			[XM_RATE_NACK_RX] = more & 4 ? XM_NACKS_PER_SEC - 1 : 0,
-		},
 		.rate_win = (__u32)shim.jiffies,
+		.nonce = { NONCE, 0 },
 	};
-	nic_frame_max = more & 16 ? 300 : 0xffffffff;
+	for (unsigned int i = 0; i < XM_RATES; i++) {
+		static const __u16 limits[XM_RATES] = {
+			[XM_RATE_NACK_TX] = XM_NACKS_PER_SEC,
+			[XM_RATE_NACK_RX] = XM_NACKS_PER_SEC,
+			[XM_RATE_CONTROL] = XM_CONTROLS_PER_SEC,
+			[XM_RATE_FRESH] = XM_CONTROLS_PER_SEC,
+			[XM_RATE_HOLD] = XM_HOLDS_PER_SEC,
+			[XM_RATE_ICMP] = XM_HOLDS_PER_SEC,
+		};
+
+		p->rate_cnt[i] = more & 1u << i % 3 ? limits[i] - 1 : 0;
+	}
 	strangers_cnt = more & 8 ? XM_STRANGERS_PER_SEC - 1 : 0;
 	bpf_map_update_elem(&xm_peer_idx, &w.peer, &idx, BPF_ANY);
 	for (unsigned int i = 0; i < PODS; i++) {

@@ -86,7 +86,7 @@ static void test_numbers(void **state)
 		slow_bytes += m.counter[r].bytes;
 	}
 	answer(&m);
-	is("xmasq_build_info{version=\"1.0\\\"\\\\\\n\",layout=\"2\",wire=\"1\"}", 1);
+	is("xmasq_build_info{version=\"1.0\\\"\\\\\\n\",layout=\"3\",wire=\"1\"}", 1);
 	is("xmasq_node_info{mode=\"veth\",attach=\"tcx\"}", 1);
 	is("xmasq_packets_total{path=\"fast\",direction=\"out\"}", 1000 + XM_R_MASQUERADED);
 	is("xmasq_packets_total{path=\"fast\",direction=\"in\"}", 1000 + XM_R_RESTORED);

@@ -308,7 +308,7 @@ void trace_explain(const struct trace_facts *f, struct trace *t)
 		return;
 	}
 	step(t, ORDINARY, TRACE_INFO,
-	     "an ordinary data packet; SYN, FIN, RST, fragments, IP options and TTL below %u take the overlay",
+	     "an ordinary data packet; SYN, FIN, RST, fragments, IP options, TTL below %u and what the underlay's MTU does not hold take the overlay",
 	     XM_TTL_MIN_FAST);
 	if (!f->pod_attached) {
 		step(t, POD_SENDS, TRACE_NO, "%s does not carry the programs: %s", f->pod_ifname,

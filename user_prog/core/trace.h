@@ -4,7 +4,8 @@
  *
  * The same questions in the same order as tc_prog/masquerade.h and tc_prog/nic.h ask them
  * (tests/prog/test_trace.c runs both on the same tables), for an ordinary data packet: IPv4 without
- * options or fragments, TTL above 2, without SYN, FIN or RST, with an ordinary checksum.
+ * options or fragments, TTL above 2, without SYN, FIN or RST, with an ordinary checksum, no larger
+ * than the underlay takes.
  */
 #ifndef XM_TRACE_H
 #define XM_TRACE_H

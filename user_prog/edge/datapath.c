@@ -40,8 +40,6 @@ int datapath_prog_fd(const struct datapath *d, enum datapath_prog which)
 	return bpf_program__fd(bpf_object__find_program_by_name(d->skel->obj, prog_names[which]));
 }
 
-/* All others do the same twice, or redirect; that a renewal may be put off, and that packets
- * are counted twice, is all that comes of it. */
 void datapath_nic_frame(struct datapath *d, uint32_t len)
 {
 	d->nic_frame = len;
@@ -50,6 +48,8 @@ void datapath_nic_frame(struct datapath *d, uint32_t len)
 				 __ATOMIC_RELAXED);
 }
 
+/* All others do the same twice, or redirect; that a renewal may be put off, and that packets
+ * are counted twice, is all that comes of it. */
 int datapath_first_fd(const struct datapath *d, enum datapath_prog which)
 {
 	return which == DATAPATH_NIC_EGRESS ? bpf_program__fd(d->skel->progs.xmasq_nic_first) : -1;
