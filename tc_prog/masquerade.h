@@ -32,19 +32,23 @@ static __always_inline int maybe_too_big(struct __sk_buff *skb, __u32 idx)
 	       skb->gso_size + (idx == XM_TCP ? TCP_SEGMENT_HEAD : UDP_SEGMENT_HEAD) > max;
 }
 
-/* The same for certain. In mode rpeer the interface is not to be seen from here, which is an
- * error, and the overlay's turn. */
-static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 ifindex)
+/*
+ * The same for certain. @inside: we are in the pod's namespace, where this number may be that of
+ * another interface, so that nobody can be asked.
+ */
+static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 ifindex, int inside)
 {
 	__u32 mtu = 0;
 
-	return maybe_too_big(skb, idx) &&
-	       bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0);
+	if (!maybe_too_big(skb, idx))
+		return 0;
+	return inside || bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0);
 }
 
 /**
  * masquerade_any() - make a node packet of a pod's packet, if its flow may
  * @pod: host-side interface of the pod that sends
+ * @inside: this is the pod's namespace (mode rpeer)
  * @ifindex: where to send it
  *
  * The whole of it: masquerade_fast() has taken most packets already, and this one is out of its
@@ -52,7 +56,8 @@ static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 if
  *
  * Return: XM_R_MASQUERADED with the packet rewritten, anything else with the packet untouched.
  */
-static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, int inside,
+						__u32 *ifindex)
 {
 	enum csum_kind kind;
 	struct xm_flow *f;
@@ -97,7 +102,7 @@ static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod
 	if (!p || p->gen != f->peer_gen || !peer_up(p, pkt.idx))
 		return to_overlay(f, now, XM_R_PEER_DOWN);
 
-	if (is_too_big(skb, pkt.idx, f->nic_ifindex))
+	if (is_too_big(skb, pkt.idx, f->nic_ifindex, inside))
 		return to_overlay(f, now, XM_R_TOO_BIG);
 
 	check = csum_ptr(skb, pkt.l4, pkt.idx);
@@ -182,11 +187,12 @@ static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u
 }
 
 /* As masquerade_any() */
-static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, int inside,
+						 __u32 *ifindex)
 {
 	if (masquerade_fast(skb, pod, ifindex))
 		return XM_R_MASQUERADED;
-	return masquerade_any(skb, pod, ifindex);
+	return masquerade_any(skb, pod, inside, ifindex);
 }
 
 #endif

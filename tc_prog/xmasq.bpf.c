@@ -33,12 +33,13 @@ char _license[] SEC("license") = "GPL";
  *   xmasq_rpeer_egress   rpeer:  container-side interface, TC egress, in the pod's namespace;
  *                        needs the kernel patch. One instance for each pod
  */
-static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod, int inside,
+						__u32 *ifindex)
 {
 	__u32 len = skb->len;
 	enum xm_reason r;
 
-	r = masquerade(skb, pod, ifindex);
+	r = masquerade(skb, pod, inside, ifindex);
 	count_bytes(r, len);
 	return r;
 }
@@ -52,7 +53,7 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	/* A netkit pair can be told not to clear marks (IFLA_NETKIT_SCRUB). */
 	if (skb->mark == cfg.mark)
 		skb->mark = 0;
-	r = pod_sends(skb, skb->ifindex, &ifindex);
+	r = pod_sends(skb, skb->ifindex, 0, &ifindex);
 	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : TC_ACT_UNSPEC;
 }
 
@@ -66,7 +67,7 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 	__u32 ifindex = 0;
 	enum xm_reason r;
 
-	r = pod_sends(skb, instance_pod(), &ifindex);
+	r = pod_sends(skb, instance_pod(), 1, &ifindex);
 	if (r != XM_R_MASQUERADED)
 		return TC_ACT_UNSPEC;
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod

@@ -291,7 +291,7 @@ static void compare_paths(struct __sk_buff *skb, enum hook hook)
 	}
 	shim_load(&was);
 	r = hook == NIC_INGRESS ? nic_restore(skb, &to[1])
-				: masquerade_any(skb, skb->ifindex, &to[1]);
+				: masquerade_any(skb, skb->ifindex, hook == RPEER_EGRESS, &to[1]);
 	shim_save(&full);
 	MUST(r == (hook == NIC_INGRESS ? XM_R_RESTORED : XM_R_MASQUERADED));
 	MUST(same(&fast, &full) && to[0] == to[1]);
