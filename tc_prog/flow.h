@@ -79,6 +79,17 @@ static __always_inline void flow_tcp_edge(const struct xm_flow_key *key, __u8 tc
 	}
 }
 
+/* Whether the flow of this entry is on the overlay already. */
+static __always_inline int flow_is_off(const struct xm_label *e)
+{
+	struct xm_flow_key key;
+	struct xm_flow *f;
+
+	label_key(e, &key);
+	f = flow_find(&key);
+	return f && f->stage != XM_STAGE_READY;
+}
+
 /*
  * A NACK about the flow of this entry: overlay until the peers agree anew. @hold: until the
  * flow's entry is recycled, because the path, not a table, is the matter.

@@ -143,19 +143,24 @@ static __always_inline enum xm_reason nack_send(struct __sk_buff *skb, struct xm
  */
 static __always_inline void nack_digest(struct xm_peer *p, __u16 label, __u32 idx, int hold)
 {
-	struct xm_label *e;
+	struct xm_label *e = label_find(p->addr, label, idx);
 
+	/* A node without programs answers each packet that was on its way: those cost nothing. */
+	if (e && !hold && flow_is_off(e))
+		return;
 	if (!peer_rate_ok(p, XM_RATE_NACK_RX, XM_NACKS_PER_SEC)) {
 		note(XM_R_NACK_UNHEEDED);
 		return;
 	}
+	/* The verifier forgets what a test kept on the stack said of it. */
+	barrier_var(e);
+	if (!e)
+		return;
 	if (hold && !peer_rate_ok(p, XM_RATE_HOLD, XM_HOLDS_PER_SEC)) {
 		note(XM_R_NACK_UNHEEDED);
 		hold = 0;
 	}
-	e = label_find(p->addr, label, idx);
-	if (e)
-		flow_demote(e, hold);
+	flow_demote(e, hold);
 }
 
 #endif

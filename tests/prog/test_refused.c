@@ -552,6 +552,16 @@ static void nacks_received(void)
 		demoted(i ? R(NACK_RX) : R(RST_NACK));
 	}
 
+	tap_case("nic_ingress: NACKs about a flow that is off already use up nothing");
+	begin(&node_a, IPPROTO_TCP);
+	spec.flags = RST;
+	pkt_make(&in, &spec);
+	demoted(R(RST_NACK));
+	n->peers[PEER_IDX].rate_win = node_now(n);
+	n->peers[PEER_IDX].rate_cnt[XM_RATE_NACK_RX] = 7;
+	drops(R(RST_NACK));
+	CHECK_EQ(n->peers[PEER_IDX].rate_cnt[XM_RATE_NACK_RX], 7);
+
 	tap_case("nic_ingress: few of those are that take a flow off for long");
 	for (int i = 0; i < 2; i++) {
 		begin(&node_a, IPPROTO_UDP);
