@@ -281,7 +281,8 @@ static bool hello_quiet_since(uint64_t when_ms, uint64_t now_ms)
 static void hello_heard(struct hello_peer *p, const struct hello_msg *m, bool fresh,
 			uint64_t now_ms)
 {
-	if (fresh)
+	/* Answers come for whatever we send: they do not show that the peer's hellos would be fresh. */
+	if (fresh && m->type == XM_WIRE_HELLO)
 		p->fresh_ms = now_ms;
 	p->heard_ms = now_ms;
 	if (p->period_ms > XM_HELLO_PERIOD_MS) {
