@@ -461,6 +461,9 @@ static bool check(struct daemon *d, struct attachment *a, bool inside)
 		return false;
 	log_warn("programs of %s were %s by somebody: attaching them again", a->name,
 		 err == -ENOENT ? "removed" : "replaced");
+	/* What an earlier mode left in the pod is not remembered beyond this. */
+	if (a->as.mode != CONFIG_MODE_RPEER)
+		inside_forget(d, a, false);
 	att_drop(d, a);
 	d->dirty = true;
 	return true;

@@ -279,10 +279,12 @@ static void reload_programs(struct daemon *d)
 	int err, err2;
 
 	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, datapath_event_fd(&d->dp), NULL);
+	d->dp.changes_way = attach_changes_way(d);
 	err = datapath_reload(&d->dp, &d->cfg, d->nodes, d->n_nodes);
 	err2 = watch(d, datapath_event_fd(&d->dp));
 	if (!err)
 		attach_replace(d);
+	d->dp.changes_way = false;
 	d->stale = err || err2;
 	if (!d->stale) {
 		if (d->stale_retry_ms)
