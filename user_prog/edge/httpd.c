@@ -51,7 +51,8 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **socket_con
 {
 	const union MHD_ConnectionInfo *info;
 	struct httpd *h = arg;
-	struct client *place = *socket_context;
+	struct client *place = *socket_context, *oldest = NULL;
+	unsigned int taken = 0;
 
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
 		if (place)
@@ -60,13 +61,22 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **socket_con
 	}
 	info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	for (size_t i = 0; info && i < HTTPD_CLIENTS; i++) {
-		if (h->clients[i].fd >= 0)
-			continue;
-		h->clients[i].fd = info->connect_fd;
-		h->clients[i].end_ms = log_now_ms() + HTTPD_TOTAL_MS;
-		*socket_context = &h->clients[i];
-		return;
+		struct client *x = &h->clients[i];
+
+		if (x->fd < 0)
+			place = place ?: x;
+		else if (!oldest || x->end_ms < oldest->end_ms)
+			oldest = x;
+		taken += x->fd >= 0;
 	}
+	if (!place)
+		return;
+	place->fd = info->connect_fd;
+	place->end_ms = log_now_ms() + HTTPD_TOTAL_MS;
+	*socket_context = place;
+	/* One place stays free: who only holds places keeps nobody out. */
+	if (taken == HTTPD_CLIENTS - 1)
+		oldest->end_ms = 0;
 }
 
 static enum MHD_Result answer(struct MHD_Connection *c, unsigned int status, const char *type,

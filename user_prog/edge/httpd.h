@@ -5,8 +5,9 @@
  * Theory of operation. libmicrohttpd keeps its sockets in an epoll instance; its descriptor becomes
  * readable when one of them needs attention, so the main loop knows one descriptor only. Nothing is
  * read or written outside httpd_dispatch(). At most HTTPD_CLIENTS connections, each for one answer,
- * each ended after HTTPD_IDLE_S without progress and HTTPD_TOTAL_MS after it came; more wait in the
- * kernel's queue. Only GET and HEAD are answered; what a client sends beyond that is not read.
+ * each ended after HTTPD_IDLE_S without progress and HTTPD_TOTAL_MS after it came; when the last
+ * place is taken, the oldest goes, so that who only holds places keeps nobody out who asks. More wait
+ * in the kernel's queue. Only GET and HEAD are answered; what a client sends beyond that is not read.
  */
 #ifndef XM_HTTPD_H
 #define XM_HTTPD_H
