@@ -342,7 +342,7 @@ check: ## Build and run every test (root)
 	@$(NEED_ROOT)
 	@scripts/setup.sh
 	@$(BUILD_ALL) all tests fuzzers; rc=$$?; $(GIVE_BACK); exit $$rc
-	@tests/run.sh $(SUITES)
+	@tests/run.sh $(SUITES); rc=$$?; $(GIVE_BACK); exit $$rc
 
 check-all: ## The same with every kernel, overlay and mode in virtual machines; takes hours
 	@XM_VM_SET="ci all" XM_FULL=1 XM_TIMEOUT=36000 $(MAKE) check
@@ -419,7 +419,7 @@ clean: ## Remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]\+\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]\+\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 # ---- dependencies that the compilers wrote ----
 

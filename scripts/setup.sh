@@ -33,7 +33,7 @@ declare -A pkgs=(
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
 		bison flex libssl-dev dwarves kmod lz4"
 	[lint]="shellcheck cppcheck clang-tidy clang-format"
-	[package]="debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
+	[package]="git debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
 )
 all_groups="build demo test vm kernel lint package"
 

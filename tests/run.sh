@@ -24,8 +24,8 @@
 # without a single test. With CI=true a skipped test is a failure unless its reason starts with
 # "allowed:". A test of the suites scripts, netns and faults that failed while the machine stood still
 # (xmt-stall: a CPU got nothing done for more than 100 ms) is run once more, and the output says
-# so: their bounds are in milliseconds. The last line is `N passed, N failed, N skipped`; the exit
-# status is 0 when nothing failed.
+# so: their bounds are in milliseconds. Not so one that says "xmasq: never excused". The last line is
+# `N passed, N failed, N skipped`; the exit status is 0 when nothing failed.
 #
 # Environment: BUILD (build), CI, XM_TIMEOUT (seconds per suite, instead of those below),
 # FUZZ_SECONDS (5), XM_VM_SET (sets of the matrix: "ci", or "ci all"), XM_VM_ONLY (a regular
@@ -35,8 +35,8 @@ cd "$(dirname "$0")/.." || exit 1
 shopt -s nullglob
 
 BUILD=${BUILD:-build}
-declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=600 [netns]=1500
-	[faults]=600
+declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=1200 [netns]=2400
+	[faults]=1500
 	[vm]=3000)
 
 passed=0 failed=0 skipped=0
@@ -260,7 +260,10 @@ run_bats() {
 		[ ${#failures[@]} != "$from" ] || continue
 		still=$(stalls "$since")
 		[ -n "$still" ] || continue
+		# No stall explains data that is wrong, lost or at the wrong pod.
+		[[ "${failures[*]:$from}" != *"xmasq: never excused"* ]] || continue
 		echo "  the machine stood still $still: once more"
+		printf '%s\n' "${failures[@]:$from}" | sed 's/^/    /'
 		again "$file" "$from"
 	done
 }

@@ -88,6 +88,12 @@ enter() {
 	mkdir "$root/run/lock" "$root/run/netns"
 	[ -z "${XM_NETNS:-}" ] || mount --rbind /run/netns "$root/run/netns"
 	mount --bind "$dir/share" "$root/mnt"
+	# What these change is the machine's: not all of /proc/sys belongs to a namespace.
+	mkdir -p "$root/etc/systemd/system"
+	for f in systemd-sysctl.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
+		systemd-modules-load.service; do
+		ln -sf /dev/null "$root/etc/systemd/system/$f"
+	done
 	cd "$root"
 	mkdir mnt/.old
 	pivot_root . mnt/.old
@@ -157,7 +163,11 @@ boot)
 		pid=$(pgrep -P "$outer" -x systemd) && break
 		sleep 0.1
 	done
-	[ -n "${pid:-}" ] || { cat "$dir/console" >&2; die "systemd does not come up"; }
+	[ -n "${pid:-}" ] || {
+		cat "$dir/console" >&2
+		kill -KILL "$outer"
+		die "systemd does not come up"
+	}
 	echo "$outer $pid" >"$dir/pid"
 	for ((i = 0; i < 600; i++)); do
 		state=$("$0" exec "$dir" -- systemctl is-system-running 2>/dev/null) || true

@@ -305,7 +305,7 @@ NODE='
 		flock /sys/fs/bpf/mine sleep 1000 & holder=$!
 		until_ eval "! flock -n /sys/fs/bpf/mine true"
 		dpkg -P xmasq 2>&1 | grep "another xmasqd"
-		[ -e /sys/fs/bpf/mine/xm_flows ]
+		[ -e /sys/fs/bpf/mine/xm_flows ] && [ -s /run/mine/sysctl ]
 		pkill -P $holder; kill $holder || true
 		wait || true
 
