@@ -30,13 +30,17 @@ teardown()
 	fault_end
 }
 
+# settled: no message is under way for long
+settled() { load_report && check "$REPORT" '.stalled == 0'; }
+
 # noisy WHAT STALL LOST-PERMILLE netem...: on the way to every node, while connections come and go
 noisy()
 {
 	local n what=$1 stall=$2 permille=$3
 
 	shift 3
-	load_report
+	# A retransmission that the noise before has put off is the noise's before.
+	wait_until 20 settled
 	for n in n1 n2 n3; do
 		noise $n "$@"
 	done
