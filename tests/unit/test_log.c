@@ -54,12 +54,16 @@ static void test_text(void **state)
 	log_warn("w");
 	log_info("i");
 	log_debug("d");
+	/* U+0080 to U+009F control a terminal as well; U+00A0 and what follows are letters. */
+	log_warn("a\tb\x7f \xc2\x80 \xc2\x9b"
+		 "2J \xc2\x9f\xc2\xa0\xc3\x9b \xc2");
 	out = logged();
 	assert_int_equal(out[4], '-');
 	assert_int_equal(out[10], 'T');
 	assert_int_equal(out[23], 'Z');
 	assert_string_equal(strtok(out + 24, "\n"), " error veth3: cannot??[31m attach ?");
 	assert_string_equal(strtok(NULL, "\n") + 24, " warn  w");
+	assert_string_equal(strtok(NULL, "\n") + 24, " warn  a b? ?? ??2J ??\xc2\xa0\xc3\x9b ?");
 	assert_null(strtok(NULL, "\n"));
 }
 
@@ -98,12 +102,13 @@ static void test_json(void **state)
 	(void)state;
 	catch ();
 	log_init(CONFIG_LOG_INFO, CONFIG_LOG_JSON);
-	log_warn("a \"b\" \\ /c \xff");
+	log_warn("a \"b\" \\ /c \xff \xc2\x9b"
+		 "2J\x7f \xc3\x9b");
 	out = logged();
 	o = json_tokener_parse(out);
 	assert_non_null(o);
 	assert_string_equal(jsonx_str(o, "level"), "warn");
-	assert_string_equal(jsonx_str(o, "message"), "a \"b\" \\ /c ?");
+	assert_string_equal(jsonx_str(o, "message"), "a \"b\" \\ /c ? ??2J? \xc3\x9b");
 	assert_int_equal(strlen(jsonx_str(o, "time")), 24);
 	assert_ptr_equal(strchr(out, '\n'), out + strlen(out) - 1);
 	json_object_put(o);

@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "monitor.h"
+#include "../../user_prog/xmasqctl/monitor_run.c"
 #include "text.h"
 
 static char told[8192];
@@ -241,12 +242,54 @@ static void test_odd(void **state)
 	monitor_free(m);
 }
 
+/* What xmasqd answers, in place of xmasqctl's end of the socket. */
+int client_ask(const char *path, const struct ctl_request *req, int timeout_ms,
+	       struct json_object **result, char *err, size_t err_len)
+{
+	(void)path;
+	(void)timeout_ms;
+	(void)err;
+	(void)err_len;
+	*result = json_tokener_parse(req->command == CTL_PODS
+					     ? "{\"pods\":[{\"ifindex\":5,\"ifname\":\"\xc2\x9b"
+					       "2J\x7f\xc3\x9b/\x9b\"}]}"
+					     : "{}");
+	return 0;
+}
+
+/* One look of "monitor -o json": who reads it may read it on a terminal. */
+static void test_json_lines(void **state)
+{
+	struct options o = { .json = true, .looks = 1 };
+	char err[256] = "", out[1024];
+	int saved = dup(STDOUT_FILENO);
+	FILE *f = tmpfile();
+	ssize_t n;
+
+	(void)state;
+	assert_non_null(f);
+	fflush(stdout);
+	dup2(fileno(f), STDOUT_FILENO);
+	assert_int_equal(monitor_run(&o, err, sizeof(err)), 0);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	n = pread(fileno(f), out, sizeof(out) - 1, 0);
+	assert_true(n > 0);
+	fclose(f);
+	out[n] = '\0';
+	assert_non_null(strstr(out, "\"ifname\":\"\\u009b2J\\u007f\xc3\x9b/?\""));
+	/* An object on a line of its own, still. */
+	assert_int_equal(out[0], '{');
+	assert_ptr_equal(strchr(out, '\n'), out + n - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_flows),	  cmocka_unit_test(test_cut),
-		cmocka_unit_test(test_filter),	  cmocka_unit_test(test_things),
-		cmocka_unit_test(test_decisions), cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_flows),	   cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_filter),	   cmocka_unit_test(test_things),
+		cmocka_unit_test(test_decisions),  cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_json_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

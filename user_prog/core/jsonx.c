@@ -120,35 +120,34 @@ unsigned int jsonx_len(struct json_object *list)
 	return list ? (unsigned int)json_object_array_length(list) : 0;
 }
 
-/* U+007F to U+009F, which json-c leaves as they are. They stand in strings only. */
-static unsigned int control_at(const unsigned char *s, unsigned int *len)
+/* json-c escapes U+0000 to U+001F in strings, but not U+007F to U+009F, which stand nowhere else. */
+static int print(struct json_object *o, int flags, FILE *out)
 {
-	*len = s[0] == 0xc2 ? 2 : 1;
-	if (s[0] == 0x7f)
-		return 0x7f;
-	return s[0] == 0xc2 && s[1] < 0xa0 ? s[1] : 0;
-}
-
-int jsonx_print(struct json_object *o, FILE *out)
-{
-	const char *s = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-								  JSON_C_TO_STRING_SPACED |
-								  JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *s = json_object_to_json_string_ext(o, flags | JSON_C_TO_STRING_NOSLASHESCAPE);
 	char *copy = s ? strdup(s) : NULL, *from = copy, *p;
-	unsigned int c, len;
+	unsigned int c, n;
 
 	if (!copy)
 		return -ENOMEM;
 	text_utf8_clean(copy);
-	for (p = copy; *p; p++) {
-		c = control_at((const unsigned char *)p, &len);
-		if (!c)
+	for (p = copy; *p; p += n ? n : 1) {
+		n = text_control_at(p, &c);
+		if (!n || c < 0x20)
 			continue;
 		fprintf(out, "%.*s\\u%04x", (int)(p - from), from, c);
-		p += len - 1;
-		from = p + 1;
+		from = p + n;
 	}
 	fprintf(out, "%s\n", from);
 	free(copy);
 	return 0;
+}
+
+int jsonx_print(struct json_object *o, FILE *out)
+{
+	return print(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED, out);
+}
+
+int jsonx_print_line(struct json_object *o, FILE *out)
+{
+	return print(o, JSON_C_TO_STRING_PLAIN, out);
 }

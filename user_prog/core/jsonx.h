@@ -48,5 +48,7 @@ unsigned int jsonx_len(struct json_object *list);
  * Return: 0 or -ENOMEM; an error of @out is left there (ferror()).
  */
 int jsonx_print(struct json_object *o, FILE *out);
+/** jsonx_print_line() - the same on one line */
+int jsonx_print_line(struct json_object *o, FILE *out);
 
 #endif

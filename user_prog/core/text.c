@@ -99,17 +99,29 @@ void text_utf8_clean(char *s)
 	}
 }
 
+unsigned int text_control_at(const char *s, unsigned int *c)
+{
+	const unsigned char *u = (const unsigned char *)s;
+
+	*c = u[0];
+	if ((u[0] && u[0] < 0x20) || u[0] == 0x7f)
+		return 1;
+	/* U+0080 to U+009F: to some terminals U+009B begins an escape sequence. */
+	if (u[0] != 0xc2 || u[1] < 0x80 || u[1] >= 0xa0)
+		return 0;
+	*c = u[1];
+	return 2;
+}
+
 void text_tame(char *s)
 {
-	unsigned char *p;
+	unsigned int c, n;
 
 	text_utf8_clean(s);
-	for (p = (unsigned char *)s; *p; p++) {
-		if ((*p < 0x20 && *p != '\n') || *p == 0x7f)
-			*p = '?';
-		/* U+0080 to U+009F: to some terminals U+009B begins an escape sequence. */
-		else if (*p == 0xc2 && p[1] < 0xa0)
-			p[0] = p[1] = '?';
+	for (; *s; s += n ? n : 1) {
+		n = text_control_at(s, &c);
+		if (c != '\n')
+			memset(s, '?', n);
 	}
 }
 

@@ -39,6 +39,14 @@ bool text_close(const char *word, const char *right);
 void text_utf8_clean(char *s);
 
 /**
+ * text_control_at() - whether a control character begins at @s, valid UTF-8
+ * @c: which: U+0001 to U+001F or U+007F to U+009F; of no meaning when there is none
+ *
+ * Return: its length in bytes, 0 when there is none.
+ */
+unsigned int text_control_at(const char *s, unsigned int *c);
+
+/**
  * text_tame() - make text from elsewhere fit for a terminal
  *
  * Control characters except newlines, and what is not UTF-8, become '?'.

@@ -108,13 +108,16 @@ static void emit_json(enum config_log_level level, const char *prefix, const cha
 static void write_line(enum config_log_level level, char *text)
 {
 	char prefix[64] = "", now[48];
+	unsigned int c, n;
 	char *p;
 
 	written[level]++;
+	text_utf8_clean(text);
 	/* What names a pod may bring along must not make a second line or colour a terminal. */
-	for (p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = *p == '\t' ? ' ' : '?';
+	for (p = text; *p; p += n ? n : 1) {
+		n = text_control_at(p, &c);
+		memset(p, c == '\t' ? ' ' : '?', n);
+	}
 	if (log_journal)
 		snprintf(prefix, sizeof(prefix), "<%c>", levels[level].priority);
 	if (log_format == CONFIG_LOG_JSON) {
@@ -125,7 +128,6 @@ static void write_line(enum config_log_level level, char *text)
 		time_text(now, sizeof(now));
 		snprintf(prefix, sizeof(prefix), "%s %-5s ", now, levels[level].name);
 	}
-	text_utf8_clean(text);
 	emit(prefix, text);
 }
 

@@ -110,18 +110,9 @@ static void add(struct run *r, const char *file, int err, char *data, size_t len
 	free(data);
 }
 
-static void add_json(struct run *r, const char *file, struct json_object *o)
-{
-	const char *s = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-								  JSON_C_TO_STRING_SPACED |
-								  JSON_C_TO_STRING_NOSLASHESCAPE);
-	char *copy = s ? strdup(s) : NULL;
-
-	add(r, file, copy ? 0 : -ENOMEM, copy, copy ? strlen(copy) : 0);
-}
-
-/* The same answer as people see it. */
-static void add_shown(struct run *r, const char *file, enum ctl_command c, struct json_object *o)
+/* An answer as JSON, or @shown as people see it. */
+static void add_answer(struct run *r, const char *file, enum ctl_command c, struct json_object *o,
+		       bool shown)
 {
 	const struct show_options so = { .all = true, .limit = CTL_FLOWS_MAX };
 	char *text = NULL;
@@ -129,9 +120,11 @@ static void add_shown(struct run *r, const char *file, enum ctl_command c, struc
 	FILE *f = open_memstream(&text, &len);
 	int err;
 
-	if (!f)
+	if (!f) {
+		lacks(r, file, "%s", strerror(ENOMEM));
 		return;
-	err = show(c, o, &so, f);
+	}
+	err = shown ? show(c, o, &so, f) : jsonx_print(o, f);
 	err = (ferror(f) | fclose(f)) ? -ENOMEM : err;
 	if (err) {
 		free(text);
@@ -152,10 +145,10 @@ static struct json_object *ask(struct run *r, enum ctl_command c)
 		lacks(r, file, "%s", err);
 		return NULL;
 	}
-	add_json(r, file, result);
+	add_answer(r, file, c, result, false);
 	if (c != CTL_CONFIG && c != CTL_VERSION) {
 		snprintf(file, sizeof(file), "xmasqd/%s.txt", ctl_command_name(c));
-		add_shown(r, file, c, result);
+		add_answer(r, file, c, result, true);
 	}
 	return result;
 }

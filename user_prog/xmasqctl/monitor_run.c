@@ -39,17 +39,9 @@ static bool print_event(void *arg, struct json_object *event)
 	struct run *r = arg;
 	char *line;
 
-	if (r->o->json) {
-		const char *s;
-
-		if (!jsonx_put_str(event, "time", r->time))
-			return false;
-		s = json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN |
-								  JSON_C_TO_STRING_NOSLASHESCAPE);
-		if (s)
-			puts(s);
-		return s && !ferror(stdout);
-	}
+	if (r->o->json)
+		return jsonx_put_str(event, "time", r->time) && !jsonx_print_line(event, stdout) &&
+		       !ferror(stdout);
 	line = monitor_line(event);
 	if (line)
 		printf("%s %s\n", r->time, line);
