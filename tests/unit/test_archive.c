@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What bugtool's archive is made of: tar's headers, and no keys. */
+/* What bugtool's archive is made of: tar's headers, and no pre-shared keys. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

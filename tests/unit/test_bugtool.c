@@ -116,11 +116,24 @@ static void test_missing(void **state)
 	free(text);
 }
 
+/* It promises no more than scrub() keeps. */
+static void test_readme(void **state)
+{
+	char *text = in_archive("README.txt");
+
+	(void)state;
+	assert_non_null(strstr(text, "64 or more hexadecimal digits"));
+	assert_non_null(strstr(text, "Environment="));
+	assert_null(strstr(text, "looks like"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_readme),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

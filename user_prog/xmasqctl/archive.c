@@ -29,7 +29,7 @@ static int open_fd(const char *path)
 	if (!strcmp(path, "-")) {
 		if (isatty(STDOUT_FILENO))
 			return -ENOTTY;
-		fd = dup(STDOUT_FILENO);
+		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	} else {
 		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	}

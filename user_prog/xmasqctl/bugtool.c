@@ -22,9 +22,11 @@ static const char readme[] =
 	"Collected by xmasqctl bugtool. Look through it before you send it to anybody.\n"
 	"\n"
 	"In it: addresses of nodes and pods, names of interfaces and namespaces, flows, routes,\n"
-	"firewall rules, xmasqd's configuration and log.\n"
+	"firewall rules, xmasqd's configuration and log, its systemd unit with all drop-ins and so\n"
+	"with their Environment= lines.\n"
 	"Not in it: the pre-shared key (its file is not read), packets, contents of BPF maps and\n"
-	"programs. Whatever looks like a key was replaced by \"[removed]\".\n"
+	"programs. Runs of 64 or more hexadecimal digits, which could be such a key, were replaced\n"
+	"by \"[removed]\"; other passwords and keys that somebody wrote into any of this were not.\n"
 	"\n"
 	"missing.txt lists what could not be had.\n";
 
@@ -291,7 +293,7 @@ int bugtool_run(const struct options *o, char *err, size_t err_len)
 		return ret;
 	}
 	if (strcmp(to, "-"))
-		printf("%s: %u files. Addresses, interfaces and firewall rules are in it, no keys and no packets; look through it before you send it\n",
+		printf("%s: %u files. Addresses, interfaces and firewall rules are in it, the pre-shared key and packets are not; look through it before you send it\n",
 		       to, n);
 	return 0;
 }

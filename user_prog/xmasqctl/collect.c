@@ -97,17 +97,36 @@ static int give(struct text *t, int err, char **out, size_t *len)
 	return 0;
 }
 
+/*
+ * PATH's absolute directories, as many as fit, and then administrators': an empty PATH, or an empty
+ * part of it, is the current directory, which may be anybody's, and this is most often run by root.
+ */
+static void search_path(char *buf, size_t size)
+{
+	const char *p = getenv("PATH");
+	size_t at = 0, n;
+
+	for (; p && *p; p += n + (p[n] == ':')) {
+		n = strcspn(p, ":");
+		if (*p != '/' || at + n + 1 + sizeof(PATH_ADMIN) > size)
+			continue;
+		memcpy(buf + at, p, n);
+		at += n;
+		buf[at++] = ':';
+	}
+	memcpy(buf + at, PATH_ADMIN, sizeof(PATH_ADMIN));
+}
+
 static void child(const char *const *argv, int out)
 {
 	int null = open("/dev/null", O_RDONLY);
-	const char *path = getenv("PATH");
-	char both[4096];
+	char path[4096];
 
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	snprintf(both, sizeof(both), "%s%s" PATH_ADMIN, path ? path : "", path ? ":" : "");
-	setenv("PATH", both, 1);
+	search_path(path, sizeof(path));
+	setenv("PATH", path, 1);
 	setenv("LC_ALL", "C", 1);
 	if (argv[0])
 		execvp(argv[0], (char *const *)(uintptr_t)argv);

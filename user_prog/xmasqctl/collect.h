@@ -14,7 +14,8 @@
 
 /**
  * collect_command() - what a program says on stdout and stderr, with its command line before it
- * @argv: ends with NULL; searched for in PATH and where administrators' programs are
+ * @argv: ends with NULL; searched for in PATH's absolute directories and where administrators'
+ *        programs are
  *
  * Its failure is part of the text, no failure of this. -ENOENT: it is not installed.
  */
