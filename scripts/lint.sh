@@ -116,7 +116,8 @@ check_python() {
 		PYTHONPYCACHEPREFIX=$tmp/pycache xargs -r -d '\n' /usr/bin/python3 -m py_compile
 }
 
-# Includes point one way: main -> edge -> core -> common; tc_prog -> headers, common.
+# Includes point one way: main -> edge -> core -> common; tc_prog -> headers, common. What lies in
+# user_prog itself makes system calls and is for main and edge.
 # owned DIR NAME: does DIR have a header NAME ("x.h" or "dir/x.h")?
 owned() { [ -f "$1/$2" ] || [ -f "$1/$(basename "$2")" ]; }
 layer() {
@@ -140,10 +141,10 @@ layer() {
 }
 check_layers() {
 	local rc=0 u=user_prog
-	layer common "headers tc_prog $u/core $u/edge $u/xmasqd $u/xmasqctl" 'bpf/' || rc=1
+	layer common "headers tc_prog $u $u/core $u/edge $u/xmasqd $u/xmasqctl" 'bpf/' || rc=1
 	layer headers "tc_prog $u/core $u/edge $u/xmasqd $u/xmasqctl" '' || rc=1
 	layer tc_prog "$u/core $u/edge $u/xmasqd $u/xmasqctl" '' || rc=1
-	layer user_prog/core "headers tc_prog $u/edge $u/xmasqd $u/xmasqctl" 'bpf/' || rc=1
+	layer user_prog/core "headers tc_prog $u $u/edge $u/xmasqd $u/xmasqctl" 'bpf/' || rc=1
 	layer user_prog/edge "headers tc_prog $u/xmasqd $u/xmasqctl" '' || rc=1
 	layer user_prog/xmasqd "headers tc_prog $u/xmasqctl" '' || rc=1
 	layer user_prog/xmasqctl "headers tc_prog $u/edge $u/xmasqd" 'bpf/' || rc=1

@@ -437,7 +437,7 @@ static int raw(struct bed *b, const void *bytes, size_t len)
 /* Serve until @fd has an answer or its end. */
 static size_t wait_reply(struct bed *b, int fd, char *out, size_t len)
 {
-	uint64_t end = now_ms() + 10000;
+	uint64_t end = clock_ms() + 10000;
 	size_t at = 0;
 	ssize_t n;
 
@@ -448,7 +448,7 @@ static size_t wait_reply(struct bed *b, int fd, char *out, size_t len)
 			at += (size_t)n;
 		else if (!n || errno != EAGAIN)
 			break;
-		assert_true(now_ms() < end);
+		assert_true(clock_ms() < end);
 	}
 	out[at] = '\0';
 	close(fd);
@@ -499,7 +499,7 @@ static void test_idle(void **state)
 {
 	struct bed *b = *state;
 	int fd[CTLSOCK_CLIENTS], i, late;
-	uint64_t t0 = now_ms();
+	uint64_t t0 = clock_ms();
 	char out[256];
 
 	for (i = 0; i < CTLSOCK_CLIENTS; i++)
@@ -515,10 +515,10 @@ static void test_idle(void **state)
 	assert_true(ctlsock_timeout_ms(b->s) > 3000);
 	/* Time travel instead of sleeping. */
 	for (i = 0; i < CTLSOCK_CLIENTS; i++)
-		b->s->clients[i].deadline_ms = now_ms();
+		b->s->clients[i].deadline_ms = clock_ms();
 	wait_reply(b, late, out, sizeof(out));
 	assert_string_equal(out, "{\"ok\":true,\"result\":null}\n");
-	assert_true(now_ms() - t0 < CTLSOCK_IDLE_MS);
+	assert_true(clock_ms() - t0 < CTLSOCK_IDLE_MS);
 	assert_int_equal(b->s->n_clients, 0);
 	assert_int_equal(ctlsock_timeout_ms(b->s), -1);
 	for (i = 0; i < CTLSOCK_CLIENTS; i++) {

@@ -14,6 +14,7 @@
 #include "../../user_prog/edge/sdnotify.c"
 
 static int saved_stderr, file;
+static uint64_t began_us;
 
 /* stderr is a file from here to logged(). */
 static void catch (void)
@@ -184,17 +185,34 @@ static int listen_at(const char *name, bool abstract)
 	return fd;
 }
 
+/* @want NULL: of a reload, and at what time it is. */
 static void expect_notice(int fd, const char *want)
 {
+	unsigned long long us;
 	char buf[1024];
 	ssize_t n = recv(fd, buf, sizeof(buf) - 1, 0);
 
 	assert_true(n > 0);
 	buf[n] = '\0';
-	if (want)
+	if (want) {
 		assert_string_equal(buf, want);
-	else
-		assert_int_equal(strncmp(buf, "RELOADING=1\nMONOTONIC_USEC=", 27), 0);
+	} else {
+		assert_int_equal(sscanf(buf, "RELOADING=1\nMONOTONIC_USEC=%llu", &us), 1);
+		assert_in_range(us, began_us, clock_us());
+	}
+}
+
+/* In its three units it is the kernel's clock. */
+static void test_clock(void **state)
+{
+	uint64_t ns = clock_ns(), us = clock_us(), ms = clock_ms(), later = clock_ns();
+	struct timespec ts;
+
+	(void)state;
+	assert_in_range(us, ns / 1000, later / 1000);
+	assert_in_range(ms, ns / 1000000, later / 1000000);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	assert_in_range((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec, later, clock_ns());
 }
 
 static void test_sdnotify(void **state)
@@ -253,11 +271,12 @@ static void test_watchdog(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),	 cmocka_unit_test(test_journal),
-		cmocka_unit_test(test_json),	 cmocka_unit_test(test_libbpf),
-		cmocka_unit_test(test_limit),	 cmocka_unit_test(test_sdnotify),
-		cmocka_unit_test(test_watchdog),
+		cmocka_unit_test(test_clock),	 cmocka_unit_test(test_text),
+		cmocka_unit_test(test_journal),	 cmocka_unit_test(test_json),
+		cmocka_unit_test(test_libbpf),	 cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_sdnotify), cmocka_unit_test(test_watchdog),
 	};
 
+	began_us = clock_us();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,9 +8,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "ctlsock.h"
 #include "ctlsock_listen.h"
 
@@ -39,17 +39,9 @@ struct ctlsock {
 	void *arg;
 };
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void not_idle(struct client *c)
 {
-	uint64_t at = now_ms() + CTLSOCK_IDLE_MS;
+	uint64_t at = clock_ms() + CTLSOCK_IDLE_MS;
 
 	c->deadline_ms = at < c->end_ms ? at : c->end_ms;
 }
@@ -92,7 +84,7 @@ static void accept_clients(struct ctlsock *s)
 			if (errno == EAGAIN)
 				return;
 			/* EMFILE and the like: epoll would report the waiting client without end. */
-			s->retry_ms = now_ms() + RETRY_MS;
+			s->retry_ms = clock_ms() + RETRY_MS;
 			break;
 		}
 		for (c = s->clients; c->fd >= 0; c++)
@@ -102,7 +94,7 @@ static void accept_clients(struct ctlsock *s)
 			return;
 		}
 		c->fd = fd;
-		c->end_ms = now_ms() + CTLSOCK_TOTAL_MS;
+		c->end_ms = clock_ms() + CTLSOCK_TOTAL_MS;
 		not_idle(c);
 		s->n_clients++;
 	}
@@ -198,7 +190,7 @@ static void serve(struct ctlsock *s, struct client *c, uint32_t events)
 
 static void drop_idle(struct ctlsock *s)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 	unsigned int i;
 
 	for (i = 0; i < CTLSOCK_CLIENTS; i++)
@@ -236,7 +228,7 @@ int ctlsock_fd(const struct ctlsock *s)
 
 int ctlsock_timeout_ms(const struct ctlsock *s)
 {
-	uint64_t now = now_ms(), first = s->retry_ms ? s->retry_ms : UINT64_MAX;
+	uint64_t now = clock_ms(), first = s->retry_ms ? s->retry_ms : UINT64_MAX;
 	unsigned int i;
 
 	for (i = 0; i < CTLSOCK_CLIENTS; i++)
@@ -260,7 +252,7 @@ static bool replies_left(const struct ctlsock *s)
 /* Writes only: a request that comes now would be answered by a daemon that is half gone. */
 void ctlsock_flush(struct ctlsock *s, unsigned int ms)
 {
-	uint64_t end = now_ms() + ms, now;
+	uint64_t end = clock_ms() + ms, now;
 	struct epoll_event ev[CTLSOCK_CLIENTS];
 	unsigned int i;
 	int n, k;
@@ -273,7 +265,7 @@ void ctlsock_flush(struct ctlsock *s, unsigned int ms)
 			drop(s, &s->clients[i]);
 	set_accepting(s, false);
 	while (replies_left(s)) {
-		now = now_ms();
+		now = clock_ms();
 		if (now >= end)
 			return;
 		n = epoll_wait(s->epfd, ev, CTLSOCK_CLIENTS, (int)(end - now));

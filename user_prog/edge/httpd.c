@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "listen.h"
 #include "log.h"
 
@@ -72,7 +73,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **socket_con
 	if (!place)
 		return;
 	place->fd = info->connect_fd;
-	place->end_ms = log_now_ms() + HTTPD_TOTAL_MS;
+	place->end_ms = clock_ms() + HTTPD_TOTAL_MS;
 	*socket_context = place;
 	/* One place stays free: who only holds places keeps nobody out. */
 	if (taken == HTTPD_CLIENTS - 1)
@@ -199,7 +200,7 @@ int httpd_fd(const struct httpd *h)
 
 int httpd_timeout_ms(const struct httpd *h)
 {
-	uint64_t now = log_now_ms(), ms = UINT64_MAX;
+	uint64_t now = clock_ms(), ms = UINT64_MAX;
 	MHD_UNSIGNED_LONG_LONG theirs;
 
 	if (MHD_get_timeout(h->mhd, &theirs) == MHD_YES)
@@ -216,7 +217,7 @@ int httpd_timeout_ms(const struct httpd *h)
 
 void httpd_dispatch(struct httpd *h)
 {
-	uint64_t now = log_now_ms();
+	uint64_t now = clock_ms();
 
 	for (size_t i = 0; i < HTTPD_CLIENTS; i++) {
 		struct client *c = &h->clients[i];

@@ -59,14 +59,6 @@ bool log_on(enum config_log_level level)
 	return level <= log_level;
 }
 
-uint64_t log_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void time_text(char *buf, size_t len)
 {
 	struct timespec ts;

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "clock.h"
 #include "config.h"
 #include "xm_util.h"
 
@@ -59,9 +60,6 @@ struct log_limit {
 bool log_limit_ok(struct log_limit *l, unsigned int per_sec, uint64_t now_ms,
 		  unsigned int *suppressed);
 
-/** log_now_ms() - CLOCK_MONOTONIC in milliseconds */
-uint64_t log_now_ms(void);
-
 /* At most @per_sec messages a second from this line; the next one tells how many are missing. */
 #define log_ratelimited(level, per_sec, fmt, ...)                                       \
 	do {                                                                            \
@@ -69,7 +67,7 @@ uint64_t log_now_ms(void);
 		unsigned int log_missed;                                                \
                                                                                         \
 		if (!log_on(level) ||                                                   \
-		    !log_limit_ok(&log_limit_here, per_sec, log_now_ms(), &log_missed)) \
+		    !log_limit_ok(&log_limit_here, per_sec, clock_ms(), &log_missed))   \
 			break;                                                          \
 		if (log_missed)                                                         \
 			log_write(level, fmt " (and %u more like this)", ##__VA_ARGS__, \

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "netns.h"
 #include "rtnl_req.h"
@@ -36,14 +36,6 @@ struct rtnl {
 	bool changed;
 	_Alignas(8) char buf[EVENT_MAX];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static int take_in(struct rtnl *r, int32_t nsid, const struct nl_msg *m)
 {
@@ -137,7 +129,7 @@ int rtnl_resync(struct rtnl *r)
 	struct rtnl_req req;
 	int err, tries = 0;
 
-	r->inv->now_ns = now_ns();
+	r->inv->now_ns = clock_ns();
 	r->stale = true;
 	err = netns_self_id(&r->self_id);
 	if (!err)
@@ -303,7 +295,7 @@ int rtnl_dispatch(struct rtnl *r, rtnl_cb cb, void *arg)
 	unsigned int i;
 	int ret;
 
-	r->inv->now_ns = now_ns();
+	r->inv->now_ns = clock_ns();
 	do {
 		ret = read_event(r);
 	} while (ret > 0);

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "sdnotify.h"
 
 static int notify(const char *state)
@@ -52,13 +52,11 @@ int sdnotify_ready(void)
 
 int sdnotify_reloading(void)
 {
-	struct timespec ts;
 	char state[64];
 
 	/* Type=notify-reload wants to know that this is a new reload. */
-	clock_gettime(CLOCK_MONOTONIC, &ts);
 	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
-		 (unsigned long long)ts.tv_sec * 1000000 + (unsigned long long)ts.tv_nsec / 1000);
+		 (unsigned long long)clock_us());
 	return notify(state);
 }
 

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "listen.h"
 
 #define CHUNK	    65536
@@ -25,14 +25,6 @@ struct text {
 	char *s;
 	size_t len, size;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static bool add(struct text *t, const char *s, size_t len)
 {
@@ -65,7 +57,7 @@ static int read_until(int fd, struct text *t, uint64_t end_ms)
 	ssize_t n;
 
 	for (;;) {
-		now = now_ms();
+		now = clock_ms();
 		if (now >= end_ms || !poll(&p, 1, (int)(end_ms - now)))
 			return -ETIMEDOUT;
 		n = read(fd, buf, sizeof(buf));
@@ -153,7 +145,7 @@ int collect_command(const char *const *argv, char **out, size_t *len)
 	if (!pid)
 		child(argv, fds[1]);
 	close(fds[1]);
-	err = pid < 0 ? -errno : read_until(fds[0], &t, now_ms() + COLLECT_TIMEOUT_MS);
+	err = pid < 0 ? -errno : read_until(fds[0], &t, clock_ms() + COLLECT_TIMEOUT_MS);
 	close(fds[0]);
 	if (pid > 0) {
 		if (err)
@@ -182,7 +174,7 @@ int collect_file(const char *path, char **out, size_t *len)
 
 	if (fd < 0)
 		return -errno;
-	err = say(&t, "") ? read_until(fd, &t, now_ms() + COLLECT_TIMEOUT_MS) : -ENOMEM;
+	err = say(&t, "") ? read_until(fd, &t, clock_ms() + COLLECT_TIMEOUT_MS) : -ENOMEM;
 	close(fd);
 	return give(&t, err, out, len);
 }
@@ -206,7 +198,7 @@ int collect_web(const char *listen, const char *path, char **out, size_t *len)
 	    send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
 		err = errno ? -errno : -EIO;
 	else
-		err = say(&t, "") ? read_until(fd, &t, now_ms() + COLLECT_TIMEOUT_MS) : -ENOMEM;
+		err = say(&t, "") ? read_until(fd, &t, clock_ms() + COLLECT_TIMEOUT_MS) : -ENOMEM;
 	close(fd);
 	body = t.s ? strstr(t.s, "\r\n\r\n") : NULL;
 	if (!err && !body)

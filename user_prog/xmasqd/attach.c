@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "daemon.h"
 #include "log.h"
 #include "mprog.h"
@@ -246,7 +247,7 @@ static int add_new(struct daemon *d, const struct reconcile_diff *diff, enum rec
 		}
 		/* Of what was there before us, or is attached again, there is nothing to measure. */
 		if (d->ready_us && it->event_ns / 1000 > d->ready_us)
-			a->attach_us = daemon_now_us() - it->event_ns / 1000;
+			a->attach_us = clock_us() - it->event_ns / 1000;
 		d->n_att++;
 		log_info("%s %s (%u) attached%s%s", role_name(role), it->name, it->key.ifindex,
 			 role == RECONCILE_POD ? ", mode " : "",
@@ -438,7 +439,7 @@ static int look(const struct daemon *d, struct attachment *a, bool inside)
 		if ((p[i].where == WHERE_INSIDE) != inside)
 			continue;
 		if (inside) {
-			uint64_t now = daemon_now_ms();
+			uint64_t now = clock_ms();
 
 			a->doubt = a->looked_ms && now - a->looked_ms < INSIDE_LOOK_MS;
 			if (a->doubt)

@@ -10,23 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "config_file.h"
 #include "log.h"
 #include "sdnotify.h"
 #include "web.h"
-
-uint64_t daemon_now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-uint64_t daemon_now_ms(void)
-{
-	return daemon_now_us() / 1000;
-}
 
 static double now_real(void)
 {
@@ -248,7 +236,7 @@ static int start(struct daemon *d)
 	peers_want_reports(d);
 	/* What there is of earlier runs is known before anybody asks. */
 	datapath_recycle(&d->dp, DAEMON_FLOW_IDLE_MS, &d->use);
-	d->periodic_ms = daemon_now_ms();
+	d->periodic_ms = clock_ms();
 	web_sync(d);
 	return 0;
 }
@@ -291,7 +279,7 @@ static void reload_programs(struct daemon *d)
 			log_info("the programs know the new underlay addresses now");
 		return;
 	}
-	d->stale_retry_ms = daemon_now_ms() + DAEMON_RELOAD_MS;
+	d->stale_retry_ms = clock_ms() + DAEMON_RELOAD_MS;
 	log_error(
 		"cannot load programs for the new underlay addresses: %s; the old ones stay attached; trying again in %u s",
 		strerror(-(err ?: err2)), DAEMON_RELOAD_MS / 1000);
@@ -345,7 +333,7 @@ static void sync_now(struct daemon *d)
 		d->stale = true;
 		d->stale_retry_ms = 0;
 	}
-	if (d->stale && daemon_now_ms() >= d->stale_retry_ms)
+	if (d->stale && clock_ms() >= d->stale_retry_ms)
 		reload_programs(d);
 }
 
@@ -365,7 +353,7 @@ static void periodic(struct daemon *d)
 	d->netlink_err = rtnl_dispatch(d->rtnl, on_rtnl, d);
 	d->dirty = true;
 	web_sync(d);
-	d->periodic_ms = daemon_now_ms();
+	d->periodic_ms = clock_ms();
 	sdnotify_status("%zu interfaces, %u peers, %llu flows, %llu on the fast path", d->n_att,
 			d->hello.n_peers, (unsigned long long)d->use.flows,
 			(unsigned long long)d->use.active);
@@ -373,7 +361,7 @@ static void periodic(struct daemon *d)
 
 static int loop(struct daemon *d)
 {
-	uint64_t hello_at = 0, recycle_at = daemon_now_ms() + DAEMON_RECYCLE_MS, dog_at = 0;
+	uint64_t hello_at = 0, recycle_at = clock_ms() + DAEMON_RECYCLE_MS, dog_at = 0;
 	uint64_t dog_ms = sdnotify_watchdog_us() / 2000;
 	struct epoll_event ev[8];
 	uint64_t now, next, wait;
@@ -384,7 +372,7 @@ static int loop(struct daemon *d)
 			reload(d);
 		if (d->dirty)
 			sync_now(d);
-		now = daemon_now_ms();
+		now = clock_ms();
 		/* Every wake-up may have brought a hello or a request: ticks are cheap. */
 		next = peers_tick(d);
 		hello_at = next == UINT64_MAX ? UINT64_MAX : now + next;
@@ -402,7 +390,7 @@ static int loop(struct daemon *d)
 		if (dog_ms)
 			wait = min_u64(wait, dog_at);
 		t = ctlsock_timeout_ms(d->ctl);
-		now = daemon_now_ms();
+		now = clock_ms();
 		wait = wait > now ? wait - now : 0;
 		if (t >= 0)
 			wait = min_u64(wait, (uint64_t)t);
@@ -504,7 +492,7 @@ int daemon_run(struct daemon *d, bool cleanup)
 	d->signal_fd = -1;
 	d->packet.fd = -1;
 	d->dp.lock_fd = -1;
-	d->started_ms = daemon_now_ms();
+	d->started_ms = clock_ms();
 	d->start_time = now_real();
 	libbpf_set_print(log_libbpf);
 	if (cleanup) {
@@ -523,7 +511,7 @@ int daemon_run(struct daemon *d, bool cleanup)
 		 config_mode_name(daemon_mode(d, why, sizeof(why))), why, attach, why_attach,
 		 d->cfg.masquerade_port, d->cfg.lease_ms);
 	sdnotify_ready();
-	d->ready_us = daemon_now_us();
+	d->ready_us = clock_us();
 	err = loop(d);
 	sdnotify_stopping();
 	if (d->cleanup)

@@ -108,8 +108,6 @@ struct daemon {
 	int cleanup_err;
 };
 
-uint64_t daemon_now_ms(void);
-uint64_t daemon_now_us(void);
 /** daemon_mode() - see mode_of_node() */
 enum config_mode daemon_mode(const struct daemon *d, char *why, size_t max);
 /** daemon_attach() - see mode_attach() */

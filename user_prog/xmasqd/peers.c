@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "daemon.h"
 #include "log.h"
 #include "psk.h"
@@ -73,9 +74,9 @@ static void adopt(struct daemon *d)
 		for (int k = 0; k < XM_PROTOS; k++)
 			if (x->up_until[k] > d->dp.clock.jiffies)
 				was.up_until_ms[k] =
-					daemon_now_ms() +
+					clock_ms() +
 					(x->up_until[k] - d->dp.clock.jiffies) * 1000 / d->dp.hz;
-		if (hello_adopt(&d->hello, i, &was, daemon_now_ms()))
+		if (hello_adopt(&d->hello, i, &was, clock_ms()))
 			continue;
 		n += x->used;
 	}
@@ -155,8 +156,8 @@ void peers_event(void *arg, const struct xm_event *ev)
 	if (p)
 		before = p->state;
 	datapath_clock(&d->dp);
-	d->hello.now_us = daemon_now_us();
-	hello_event(&d->hello, ev, daemon_now_ms());
+	d->hello.now_us = clock_us();
+	hello_event(&d->hello, ev, clock_ms());
 	p = hello_find(&d->hello, ev->peer, &idx);
 	if (p && p->state != before)
 		log_state(p);
@@ -181,7 +182,7 @@ static void note_traffic(struct daemon *d, uint64_t now)
 
 uint64_t peers_tick(struct daemon *d)
 {
-	uint64_t now = daemon_now_ms(), next;
+	uint64_t now = clock_ms(), next;
 	enum hello_state *before;
 
 	if (!d->hello.n_peers)
@@ -191,7 +192,7 @@ uint64_t peers_tick(struct daemon *d)
 	before = calloc(d->hello.max_peers, sizeof(*before));
 	for (unsigned int i = 0; before && i < d->hello.max_peers; i++)
 		before[i] = d->hello.peers[i].state;
-	d->hello.now_us = daemon_now_us();
+	d->hello.now_us = clock_us();
 	next = hello_tick(&d->hello, now);
 	for (unsigned int i = 0; before && i < d->hello.max_peers; i++) {
 		const struct hello_peer *p = &d->hello.peers[i];

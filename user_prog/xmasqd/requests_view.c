@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "flow_state.h"
 #include "netns_guest.h"
 #include "requests.h"
@@ -97,7 +98,7 @@ int requests_status(struct daemon *d, struct json_object **result)
 
 	s.version = XM_VERSION;
 	s.pid = (uint32_t)getpid();
-	s.uptime_ms = daemon_now_ms() - d->started_ms;
+	s.uptime_ms = clock_ms() - d->started_ms;
 	s.epoch = d->dp.meta.epoch;
 	s.mode = config_mode_name(daemon_mode(d, why_mode, sizeof(why_mode)));
 	s.mode_reason = why_mode;
@@ -387,7 +388,7 @@ static bool count_peer(void *arg, const struct xm_flow_key *key, const struct xm
 int requests_peers(struct daemon *d, struct json_object **result)
 {
 	struct peer_flows c = { .max = d->hello.max_peers };
-	uint64_t now = daemon_now_ms();
+	uint64_t now = clock_ms();
 	struct view_peer *v;
 	unsigned int n = 0;
 	int err = -ENOMEM;

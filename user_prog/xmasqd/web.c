@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "httpd.h"
 #include "log.h"
 #include "metrics.h"
@@ -182,7 +183,7 @@ static void serve_health(const struct daemon *d, struct httpd_reply *r)
 {
 	bool ok;
 
-	r->body = health_text(daemon_now_ms() - d->periodic_ms,
+	r->body = health_text(clock_ms() - d->periodic_ms,
 			      (uint64_t)HEALTH_PERIODS * DAEMON_RECYCLE_MS, &ok, &r->len);
 	r->status = ok ? 200 : 503;
 }
