@@ -13,6 +13,7 @@
 #   tests/tools/NAME.c    -> build/tests/tools/NAME
 #   tests/fuzz/fuzz_*.c   -> build/fuzz/fuzz_*       clang's libFuzzer, with the core and the
 #                            TC programs built for it; `make fuzz` only
+#   tests/afxdp/          -> build/afxdp/            see tests/afxdp/afxdp.mk
 #
 # Sources are found by wildcard: add a file and run make. Variables: V=1 shows the commands;
 # BUILD= is the output directory; CC, CLANG, LLVM_STRIP, BPFTOOL choose tools; LIBBPF=system|src
@@ -259,7 +260,7 @@ $(XMASQCTL): $(call obj,$(SRC_CTL)) $(CORE_A) $(BUILD)/.sources
 $(BUILD)/asan/%.o: %.c $(BUILD)/.flags-san | $(VERSION_H)
 	$(call say,CC-SAN,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_SAN) -Itests/unit $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_SAN) -Itests/unit $(SAN_FLAGS) $(DEPS) -c $< -o $@
 
 $(CORE_SAN_A): $(call san,$(SRC_CORE)) $(BUILD)/.sources
 	$(archive)
@@ -317,6 +318,10 @@ fuzzers: $(FUZZERS) ## Build the fuzz targets only (tests/fuzz/README.md)
 
 fuzz: fuzzers ## Fuzz each target for FUZZ_SECONDS (30)
 	@tests/fuzz/run.sh
+
+# ---- AF_XDP between containers ----
+
+include tests/afxdp/afxdp.mk
 
 # ---- running ----
 
@@ -419,7 +424,7 @@ clean: ## Remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]\+\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]\+\):.*## \(.*\)/  \1\t\2/p' Makefile tests/afxdp/afxdp.mk | expand -t 14
 
 # ---- dependencies that the compilers wrote ----
 
