@@ -242,6 +242,9 @@ enum why arp_input(struct arp *arp, struct pkt *p, uint32_t *len, uint64_t now_m
 		if (e->state == GOOD && now_ms >= e->check_ms) {
 			e->check_ms = now_ms + ARP_FAILED_MS;
 			ask(arp, e, CHECKING, now_ms);
+		} else if (e->state == GOOD && e->due_ms > e->check_ms) {
+			/* Too soon, but not forgotten: this one may have been true. */
+			e->due_ms = e->check_ms;
 		}
 	}
 	/* A liar that asks learns nothing but our MAC; a container with a new MAC needs it. */

@@ -30,8 +30,8 @@
 #include "pkt.h"
 #include "why.h"
 
-#define ARP_HELD      16    /* frames that wait for one address */
-#define ARP_HELD_ALL  256   /* for all: they are missing elsewhere */
+#define ARP_HELD      64    /* frames that wait for one address */
+#define ARP_HELD_ALL  512   /* for all: they are missing elsewhere */
 #define ARP_GOOD_MS   30000
 #define ARP_FAILED_MS 1000
 #define ARP_TRIES     4     /* 100, 200, 400 and 800 ms apart */

@@ -45,6 +45,7 @@ static const char help[] =
 	"  --duration SEC         end after so long (default: at SIGINT or SIGTERM)\n"
 	"  --summary FILE         write the summary there instead of to stdout\n"
 	"  -o, --output FORMAT    of the summary: text (default) or json\n"
+	"  -v, --verbose          what libbpf and libxdp say, too\n"
 	"  -h, --help; -V, --version\n"
 	"\n"
 	"Exit status: 0 ended as told, 1 something failed, 2 wrong usage.\n"
@@ -103,6 +104,7 @@ static const struct option_rule rules[] = {
 	{ "duration", 0, NUMBER, AT(duration_s), 0, 1000000, NULL },
 	{ "summary", 0, TEXT, AT(summary), 0, 0, NULL },
 	{ "output", 'o', WORD, AT(json), sizeof(bool), 0, "text json" },
+	{ "verbose", 'v', FLAG, AT(verbose), 0, 0, NULL },
 	{ "help", 'h', FLAG, AT(help), 0, 0, NULL },
 	{ "version", 'V', FLAG, AT(version), 0, 0, NULL },
 };

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/if_link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ struct attach {
 	enum xdp_attach_mode mode;
 	int ifindex;
 	bool attached;
+	bool direct; /* without libxdp: in the place of a killed router's program */
 };
 
 static void explain(const struct attach_config *c, int err)
@@ -51,10 +53,57 @@ static void explain(const struct attach_config *c, int err)
 	}
 }
 
+/* Return: a descriptor of a killed router's program that is alone on the interface, or -1. */
+static int lone_leftover(int ifindex)
+{
+	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex(ifindex);
+	struct xdp_program *p;
+	int fd = -1;
+
+	if (libxdp_get_error(mp))
+		return -1;
+	p = xdp_multiprog__is_legacy(mp) ? xdp_multiprog__main_prog(mp) : NULL;
+	if (p && !strcmp(xdp_program__name(p), PROGRAM))
+		fd = bpf_prog_get_fd_by_id(xdp_program__id(p));
+	xdp_multiprog__close(mp);
+	return fd;
+}
+
+static __u32 flags_of(const struct attach *a)
+{
+	return a->mode == XDP_MODE_SKB ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
+}
+
+/*
+ * Without a moment in which the kernel gets the packets: it would reset the connections. libxdp can
+ * do that only where it has its dispatcher.
+ */
+static int replace(struct attach *a, int old_fd)
+{
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = old_fd);
+	int err = xsk_front_bpf__load(a->skel);
+
+	if (err)
+		return err;
+	a->direct = true;
+	return bpf_xdp_attach(a->ifindex, bpf_program__fd(a->skel->progs.xsk_front), flags_of(a),
+			      &opts);
+}
+
+static int detach(struct attach *a)
+{
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
+
+	if (!a->direct)
+		return xdp_program__detach(a->prog, a->ifindex, a->mode, 0);
+	opts.old_prog_fd = bpf_program__fd(a->skel->progs.xsk_front);
+	return bpf_xdp_detach(a->ifindex, flags_of(a), &opts);
+}
+
 int attach_open(struct attach **result, const struct attach_config *c)
 {
 	struct attach *a = calloc(1, sizeof(*a));
-	int err;
+	int old_fd = -1, err;
 
 	*result = NULL;
 	if (!a)
@@ -70,14 +119,18 @@ int attach_open(struct attach **result, const struct attach_config *c)
 	a->skel->rodata->front_addr = c->addr;
 	a->skel->rodata->front_drop_fragments = c->drop_fragments;
 	a->skel->rodata->front_drop_others = c->drop_others;
-	a->prog = xdp_program__from_bpf_obj(a->skel->obj, SECTION);
-	err = (int)libxdp_get_error(a->prog);
-	if (err) {
-		a->prog = NULL;
-		log_error("cannot use the XDP program: %s", strerror(-err));
-		goto cleanup;
+	old_fd = lone_leftover(c->ifindex);
+	if (old_fd >= 0) {
+		err = replace(a, old_fd);
+		close(old_fd);
+	} else {
+		a->prog = xdp_program__from_bpf_obj(a->skel->obj, SECTION);
+		err = (int)libxdp_get_error(a->prog);
+		if (err)
+			a->prog = NULL;
+		else
+			err = xdp_program__attach(a->prog, c->ifindex, a->mode, 0);
 	}
-	err = xdp_program__attach(a->prog, c->ifindex, a->mode, 0);
 	if (err) {
 		explain(c, err);
 		goto cleanup;
@@ -92,10 +145,13 @@ cleanup:
 
 int attach_leftovers(struct attach *a)
 {
-	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex(a->ifindex);
 	struct xdp_program *p = NULL, *old[8];
+	struct xdp_multiprog *mp;
 	int n = 0, i, err = 0;
 
+	if (a->direct)
+		return 1;
+	mp = xdp_multiprog__get_from_ifindex(a->ifindex);
 	if (libxdp_get_error(mp))
 		return 0;
 	while (n < 8 && (p = xdp_multiprog__next_prog(p, mp))) {
@@ -150,7 +206,7 @@ void attach_close(struct attach *a)
 	if (!a)
 		return;
 	if (a->attached) {
-		err = xdp_program__detach(a->prog, a->ifindex, a->mode, 0);
+		err = detach(a);
 		if (err)
 			log_warn("cannot take the XDP program off: %s", strerror(-err));
 	}

@@ -410,10 +410,17 @@ static int take_signals(struct app *a)
 	return a->signals < 0 ? -errno : 0;
 }
 
+/* What they try and does not work is no error, and what is one is explained in attach.c. */
 static int libxdp_log(enum libxdp_print_level level, const char *fmt, va_list ap)
 {
-	/* Its warnings come before its errors, which are explained in attach.c. */
-	return log_libbpf(level == LIBXDP_WARN ? LIBBPF_INFO : LIBBPF_DEBUG, fmt, ap);
+	(void)level;
+	return log_libbpf(LIBBPF_DEBUG, fmt, ap);
+}
+
+static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	(void)level;
+	return log_libbpf(LIBBPF_DEBUG, fmt, ap);
 }
 
 int main(int argc, char **argv)
@@ -430,7 +437,8 @@ int main(int argc, char **argv)
 		printf("%s", a.opt.help ? options_help() : "xsk-router " XM_VERSION "\n");
 		return 0;
 	}
-	libbpf_set_print(log_libbpf);
+	log_init(a.opt.verbose ? CONFIG_LOG_DEBUG : CONFIG_LOG_INFO, CONFIG_LOG_TEXT);
+	libbpf_set_print(libbpf_log);
 	libxdp_set_print(libxdp_log);
 	/* In a mount namespace without bpffs (`ip netns exec`) the dispatcher could not be kept. */
 	setenv("LIBXDP_BPFFS_AUTOMOUNT", "1", 0);
