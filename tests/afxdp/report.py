@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Table and plot of what ./start measured: report.py RAW.CSV [--table FILE] [--plot FILE] [--title T]
+
+Medians of the rounds; in the table with the smallest and the largest, and the ratio to the first
+column, as the median of the ratios of each round. The plot shows these ratios.
+"""
+
+import argparse
+import csv
+import statistics
+import sys
+from xml.sax.saxutils import escape
+
+MEASURES = [  # key, what it is, digits, whether more is better
+    ("tcp1_up_gbit", "TCP, 1 stream, to the server, Gbit/s", 2, True),
+    ("tcp1_down_gbit", "TCP, 1 stream, to the client, Gbit/s", 2, True),
+    ("tcp8_up_gbit", "TCP, 8 streams, to the server, Gbit/s", 2, True),
+    ("tcp8_down_gbit", "TCP, 8 streams, to the client, Gbit/s", 2, True),
+    ("udp_mbit", "UDP of 200 Mbit/s that arrived, Mbit/s", 1, True),
+    ("udp_loss_percent", "its loss, %", 2, False),
+    ("pps", "64-byte frames that arrived, /s", 0, True),
+    ("pps_sent", "of so many sent, /s", 0, None),
+    ("tcp_rtt_us", "TCP round trip, median, µs", 1, False),
+    ("tcp_rtt_p99_us", "99th percentile, µs", 1, False),
+    ("udp_rtt_us", "UDP round trip, median, µs", 1, False),
+    ("udp_rtt_p99_us", "99th percentile, µs", 1, False),
+    ("ping_us", "ping, median, µs", 0, False),
+    ("ping_p99_us", "99th percentile, µs", 0, False),
+    ("ping_loss_percent", "its loss, %", 2, False),
+    ("http_1k_s", "HTTP get, 1 KiB, s", 4, False),
+    ("http_64k_s", "HTTP get, 64 KiB, s", 4, False),
+    ("http_1m_s", "HTTP get, 1 MiB, s", 4, False),
+    ("http_10m_s", "HTTP get, 10 MiB, s", 3, False),
+    ("http_100m_s", "HTTP get, 100 MiB, s", 2, False),
+]
+WRONG = ["tcp_wrong", "udp_wrong", "http_wrong"]
+PLOTTED = ["tcp1_up_gbit", "tcp1_down_gbit", "tcp8_up_gbit", "pps", "tcp_rtt_us", "udp_rtt_us",
+           "ping_us", "http_100m_s"]
+SHORT = {"tcp1_up_gbit": "TCP up", "tcp1_down_gbit": "TCP down", "tcp8_up_gbit": "TCP × 8",
+         "pps": "64 bytes, /s", "tcp_rtt_us": "TCP trip", "udp_rtt_us": "UDP trip",
+         "ping_us": "ping", "http_100m_s": "HTTP 100 M"}
+COLOURS = ["#8c959f", "#4a7ebb", "#d4783c", "#1a7f7a", "#8a5fb0", "#b8860b", "#c2506b", "#5b8c3e"]
+
+
+def read(path):
+    """{router: {measure: {round: value}}}, routers in their order"""
+    rows = {}
+    with open(path, encoding="utf-8") as lines:
+        for number, router, measure, value in csv.reader(lines):
+            if value:
+                rows.setdefault(router, {}).setdefault(measure, {})[int(number)] = float(value)
+    return rows
+
+
+def ratio(rows, router, base, key):
+    mine, other = rows[router].get(key, {}), rows[base].get(key, {})
+    pairs = [mine[r] / other[r] for r in mine if other.get(r)]
+    return statistics.median(pairs) if pairs else None
+
+
+def table(rows, title):
+    routers = list(rows)
+    base = routers[0]
+    rounds = max((len(v) for m in rows.values() for v in m.values()), default=0)
+    out = [f"{title}; medians of {rounds} rounds (smallest to largest), "
+           f"then the ratio to {base}", "",
+           "| | " + " | ".join(routers) + " |", "|---|" + "---:|" * len(routers)]
+    for key, text, digits, _ in MEASURES:
+        if not any(key in rows[r] for r in routers):
+            continue
+        cells = []
+        for router in routers:
+            values = list(rows[router].get(key, {}).values())
+            if not values:
+                cells.append("none")
+                continue
+            cell = f"{statistics.median(values):.{digits}f}"
+            if len(values) > 1:
+                cell += f" ({min(values):.{digits}f} to {max(values):.{digits}f})"
+            times = ratio(rows, router, base, key) if router != base else None
+            if times is not None:
+                cell += f" {times:.2f}×"
+            cells.append(cell)
+        out.append(f"| {text} | " + " | ".join(cells) + " |")
+    wrong = {r: sum(len(rows[r].get(w, {})) for w in WRONG) for r in routers}
+    out.append("| rounds with a transfer that failed | "
+               + " | ".join(str(wrong[r]) for r in routers) + " |")
+    return "\n".join(out) + "\n"
+
+
+def plot(rows, title):
+    routers = list(rows)
+    base = routers[0]
+    keys = [k for k in PLOTTED if all(ratio(rows, r, base, k) is not None for r in routers)]
+    if not keys:
+        keys = [k for k in PLOTTED if any(k in rows[r] for r in routers)]
+    more = {key: better for key, _, _, better in MEASURES}
+    width, height, left, top = 900, 420, 50, 70
+    panel, bottom = height - top - 60, height - 60
+    shown = {(k, r): ratio(rows, r, base, k) or 0 for k in keys for r in routers}
+    most = max(list(shown.values()) + [1]) * 1.08
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
+           "<style>text{font:12px system-ui,sans-serif;fill:#1f2328}"
+           ".t{font-size:15px;font-weight:600}.v{font-size:10px}</style>",
+           f'<rect width="{width}" height="{height}" fill="#fff"/>',
+           f'<text x="{left}" y="22" class="t">Ratio to {escape(base)}: '
+           f"{escape(title)}</text>"]
+    x = left
+    for i, router in enumerate(routers):
+        out.append(f'<rect x="{x}" y="36" width="12" height="12" fill="{COLOURS[i % 8]}"/>'
+                   f'<text x="{x + 17}" y="46">{escape(router)}</text>')
+        x += 40 + 7 * len(router)
+    group = (width - left - 20) / max(len(keys), 1)
+    bar = group * 0.8 / len(routers)
+    line = bottom - panel / most
+    out.append(f'<path d="M{left} {line:.1f}H{width - 20}" stroke="#999" stroke-dasharray="4 3"/>'
+               f'<text x="{left - 8}" y="{line + 4:.1f}" text-anchor="end">1</text>'
+               f'<path d="M{left} {bottom}H{width - 20}" stroke="#333"/>')
+    for g, key in enumerate(keys):
+        x0 = left + g * group + group * 0.1
+        for i, router in enumerate(routers):
+            tall = panel * shown[key, router] / most
+            out.append(f'<rect x="{x0 + i * bar + 1:.1f}" y="{bottom - tall:.1f}" '
+                       f'width="{bar - 2:.1f}" height="{tall:.1f}" fill="{COLOURS[i % 8]}"/>'
+                       f'<text x="{x0 + (i + 0.5) * bar:.1f}" y="{bottom - tall - 3:.1f}" class="v" '
+                       f'text-anchor="middle">{shown[key, router]:.2f}</text>')
+        mid = x0 + group * 0.4
+        out.append(f'<text x="{mid:.1f}" y="{bottom + 18}" text-anchor="middle">{SHORT[key]}</text>'
+                   f'<text x="{mid:.1f}" y="{bottom + 34}" text-anchor="middle" class="v">'
+                   f'{"more" if more[key] else "less"} is better</text>')
+    return "\n".join(out + ["</svg>"]) + "\n"
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("raw")
+    args.add_argument("--table")
+    args.add_argument("--plot")
+    args.add_argument("--title", default="")
+    args = args.parse_args()
+    rows = read(args.raw)
+    if not rows:
+        sys.exit(f"report: {args.raw} has no figures")
+    text = table(rows, args.title)
+    if args.table:
+        with open(args.table, "w", encoding="utf-8") as out:
+            out.write(text)
+    else:
+        sys.stdout.write(text)
+    if args.plot:
+        with open(args.plot, "w", encoding="utf-8") as out:
+            out.write(plot(rows, args.title))
+
+
+main()
