@@ -24,7 +24,8 @@ record() { echo "$ROUND,$VARIANT,$1,$2" >>"$OUT/raw.csv"; }
 daemon() {
 	local who=$1 name=$2 pattern=$3 log=$OUT/$1.log from end=$((SECONDS + 20))
 	shift 3
-	from=$(($(cat "$log" 2>/dev/null | wc -c) + 1))
+	: >>"$log"
+	from=$(($(wc -c <"$log") + 1))
 	echo "--- $*" >>"$log"
 	# shellcheck disable=SC2016 # the inner shell's
 	on "$who" sh -c 'echo $$ >"$0"; exec "$@"' "$(pidfile "$who" "$name")" "$@" \
