@@ -60,9 +60,10 @@ each() {
 
 # The flags of the Makefile, as far as a syntax check needs them.
 user_flags="-std=gnu11 -D_GNU_SOURCE -Icommon -Iuser_prog -Iuser_prog/core -Iuser_prog/edge"
+user_flags+=" -Itests/afxdp/core -Itests/afxdp/router -Itests/afxdp/unit -I$out/gcc/afxdp"
 user_flags+=" -I$out/gcc $(pkg-config --cflags libbpf libmnl json-c yaml-0.1 nettle libmicrohttpd 2>/dev/null)"
 bpf_flags="-target bpf -mcpu=v3 -O2 -Itc_prog -Iheaders -Icommon"
-bpf_flags+=" -idirafter /usr/include/$(gcc -print-multiarch 2>/dev/null)"
+bpf_flags+=" -Itests/afxdp/core -idirafter /usr/include/$(gcc -print-multiarch 2>/dev/null)"
 export user_flags bpf_flags
 
 # ---- checks: print what is wrong, return non-zero ----
@@ -148,13 +149,15 @@ check_layers() {
 	layer user_prog/edge "headers tc_prog $u/xmasqd $u/xmasqctl" '' || rc=1
 	layer user_prog/xmasqd "headers tc_prog $u/xmasqctl" '' || rc=1
 	layer user_prog/xmasqctl "headers tc_prog $u/edge $u/xmasqd" 'bpf/' || rc=1
+	layer tests/afxdp/core "tests/afxdp/router $u/edge" '(bpf|xdp)/' || rc=1
 	return "$rc"
 }
 
 # What headers and sources include from the build directory.
 generated() {
 	make -s BUILD="$out/gcc" "$out/gcc/version.h" &&
-		{ [ ! -f tc_prog/xmasq.bpf.c ] || make -s BUILD="$out/gcc" bpf; }
+		{ [ ! -f tc_prog/xmasq.bpf.c ] || make -s BUILD="$out/gcc" bpf; } &&
+		make -s BUILD="$out/gcc" afxdp
 }
 
 # Every header compiles alone, as the only line of a source.
@@ -176,7 +179,7 @@ export -f header_user header_bpf
 check_headers() {
 	local rc=0
 	generated || rc=1
-	files '^(common|user_prog|tests/unit|tests/tools)/.*\.h$' |
+	files '^(common|user_prog|tests/unit|tests/tools|tests/afxdp)/.*\.h$' |
 		each header_user -Itests/unit || rc=1
 	files '^tests/prog/.*\.h$' |
 		each header_user "-Iheaders -Itests/prog" || rc=1
@@ -196,14 +199,14 @@ check_build-clang() {
 
 # The core makes no system calls: it asks libc for none that would.
 check_syscalls() {
-	local lib="$out/gcc/libxmasq-core.a" bad
+	local lib="$out/gcc/libxmasq-core.a" afxdp="$out/gcc/afxdp/libcore.a" bad
 	[ -n "$(files '^user_prog/core/.*\.c$')" ] || return 0
-	make -s BUILD="$out/gcc" core || return
+	make -s BUILD="$out/gcc" core "$afxdp" || return
 	bad='socket|bind|connect|listen|accept4?|send|sendto|sendmsg|recv|recvfrom|recvmsg|ioctl|syscall'
 	bad+='|open|open64|openat|openat64|fopen|fopen64|read|write|close|mmap|mmap64|fork|exec[vl]p?e?'
 	bad+='|setns|unshare|clock_gettime|time|gettimeofday|nanosleep|sleep|usleep|getrandom|epoll_.*'
 	bad+='|mnl_socket_.*|poll|select|printf|puts|__printf_chk|exit|_exit|system|getenv'
-	! nm -A -u "$lib" | grep -E " U ($bad)$"
+	! nm -A -u "$lib" "$afxdp" | grep -E " U ($bad)$"
 }
 
 tidy_one() {
@@ -216,20 +219,20 @@ tidy_one() {
 export -f tidy_one
 check_tidy() {
 	tool clang-tidy && generated || return
-	files '^user_prog/.*\.c$' | each tidy_one
+	files '^(user_prog|tests/afxdp/(core|router))/.*\.c$' | each tidy_one
 }
 
 check_cppcheck() {
 	tool cppcheck || return
 	local dirs=()
-	for d in common user_prog tests/tools; do
+	for d in common user_prog tests/tools tests/afxdp/core tests/afxdp/router tests/afxdp/tools; do
 		[ -z "$(files "^$d/.*\.[ch]$")" ] || dirs+=("$d")
 	done
 	[ ${#dirs[@]} != 0 ] || return 0
 	cppcheck --quiet -j "$jobs" --std=c11 --language=c --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingIncludeSystem \
 		--suppress=missingInclude --suppress=normalCheckLevelMaxBranches \
-		-Icommon -Iuser_prog -Iuser_prog/core -Iuser_prog/edge "${dirs[@]}"
+		-Icommon -Iuser_prog -Iuser_prog/core -Iuser_prog/edge -Itests/afxdp/core "${dirs[@]}"
 }
 
 # ---- main ----

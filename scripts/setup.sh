@@ -5,8 +5,8 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test vm kernel lint package (default: all). Does nothing, quickly, when all is
-# there.
+# Groups: build demo test afxdp vm kernel lint package (default: all of these), and docker, which is
+# for some of the AF_XDP tests only and may start a daemon. Does nothing, quickly, when all is there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
@@ -15,6 +15,8 @@ declare -A why=(
 	[build]="compile xmasqd, xmasqctl and the BPF object"
 	[demo]="two nodes in network namespaces, traffic between them, a look at the packets"
 	[test]="unit tests, end-to-end tests, packet crafting, fuzzing, a second clang for the verifier"
+	[afxdp]="compile xsk-router, the other routers and what measures them"
+	[docker]="the AF_XDP tests in containers"
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
 	[kernel]="build these kernels from Debian's source packages"
 	[lint]="static analysis and formatting"
@@ -28,6 +30,9 @@ declare -A pkgs=(
 		iputils-ping netcat-openbsd util-linux"
 	[test]="bats libcmocka-dev gojq curl nftables wireshark-common python3 python3-scapy
 		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
+	[afxdp]="libxdp-dev xdp-tools ethtool nftables busybox curl iperf3 sockperf jq python3
+		iputils-ping procps"
+	[docker]="docker.io docker-compose"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
@@ -35,13 +40,13 @@ declare -A pkgs=(
 	[lint]="shellcheck cppcheck clang-tidy clang-format"
 	[package]="git debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
 )
-all_groups="build demo test vm kernel lint package"
+all_groups="build demo test afxdp vm kernel lint package"
 
 usage() {
 	echo "usage: scripts/setup.sh [--check|--dry-run] [GROUP...]"
 	echo "  --check    report what is missing, change nothing, exit 1 when something is"
 	echo "  --dry-run  show the commands that would run"
-	echo "groups: $all_groups"
+	echo "groups: $all_groups (default), docker"
 }
 
 die() {
@@ -64,9 +69,9 @@ for arg in "$@"; do
 		exit 2
 		;;
 	*)
-		case " $all_groups " in
+		case " $all_groups docker " in
 		*" $arg "*) groups+=" $arg" ;;
-		*) die "no group '$arg'; groups are: $all_groups" ;;
+		*) die "no group '$arg'; groups are: $all_groups docker" ;;
 		esac
 		;;
 	esac

@@ -3,8 +3,8 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults vm (default: all,
-#                                in this order)
+#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults afxdp vm (default:
+#                                all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -15,6 +15,8 @@
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
 #   faults   tests/faults/*.bats (the same, on three nodes under load, while things break; with
 #            XM_FULL=1 all of it, and longer)
+#   afxdp    build/tests/afxdp/test_* (cmocka) and tests/afxdp/e2e/*.bats (network namespaces, and
+#            Docker where there is any; root)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each
@@ -36,8 +38,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=1200 [netns]=2400
-	[faults]=1500
-	[vm]=3000)
+	[faults]=1500 [afxdp]=900 [vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -180,11 +181,11 @@ left() {
 	echo $((deadline > SECONDS ? deadline - SECONDS : 1))
 }
 
-# run_cmocka DIR: every test program of tests/DIR
+# run_cmocka DIR [SUBDIRECTORY]: every test program of tests/DIR, whose sources may be below
 run_cmocka() {
 	local src name
 	# From the sources, so that a stale binary is not run and a missing one is noticed.
-	for src in tests/"$1"/test_*.c; do
+	for src in "tests/$1${2:+/$2}"/test_*.c; do
 		name=$1/$(basename "$src" .c)
 		if [ -x "$BUILD/tests/$name" ]; then
 			CMOCKA_MESSAGE_OUTPUT=TAP run_tap "$name" "$(left)" "$BUILD/tests/$name"
@@ -282,6 +283,12 @@ suite_faults() {
 	run_bats tests/faults/*.bats
 }
 
+suite_afxdp() {
+	need_root afxdp || return
+	run_cmocka afxdp unit
+	run_bats tests/afxdp/e2e/*.bats
+}
+
 # vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: in the background; FILE.done tells the end
 vm_row() {
 	local file=$1 kernel=$2 what=$3 rc=0 stock=()
@@ -346,7 +353,7 @@ suite_fuzz() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns faults vm)
+	suites=(unit edge prog fuzz scripts netns faults afxdp vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

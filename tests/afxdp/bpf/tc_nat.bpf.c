@@ -39,7 +39,9 @@ static __always_inline int add(const struct key *from, struct key *to)
 {
 	int i;
 
-	*to = (struct key){ .raddr = nat_server, .rport = from->lport, .lport = from->rport,
+	*to = (struct key){ .raddr = nat_server,
+			    .rport = from->lport,
+			    .lport = from->rport,
 			    .proto = from->proto };
 	for (i = 0; i < PORT_TRIES; i++) {
 		if (!bpf_map_update_elem(&nat_flows, to, from, BPF_NOEXIST))

@@ -24,12 +24,17 @@ struct entry {
 	__be32 addr;
 	uint16_t vlan;
 	uint8_t mac[6];
-	uint8_t tries;	  /* requests sent in this state */
+	uint8_t tries; /* requests sent in this state */
 	uint8_t nheld;
-	uint64_t due_ms;  /* of ASKING and CHECKING: next request or the end; of others: age */
+	uint64_t due_ms; /* of ASKING and CHECKING: next request or the end; of others: age */
 	uint64_t used_ms;
-	uint64_t check_ms;/* no check because of a conflict before this */
-	struct frame held[ARP_HELD];
+	uint64_t check_ms;   /* no check because of a conflict before this */
+	uint16_t head, tail; /* of the frames that wait, in arp.held; with nheld */
+};
+
+struct held {
+	struct frame frame;
+	uint16_t next;
 };
 
 struct arp {
@@ -40,6 +45,8 @@ struct arp {
 	bool releasing;	   /* there may be held frames that need not wait */
 	struct arp_stats stats;
 	struct entry entry[SETS * WAYS];
+	struct held held[ARP_HELD_ALL];
+	uint16_t free; /* the first that is not in use; chained */
 };
 
 /* RFC 826 for Ethernet and IPv4. */
@@ -57,9 +64,12 @@ _Static_assert(sizeof(struct wire) == 28, "an ARP packet");
 struct arp *arp_new(const uint8_t mac[6], __be32 addr, uint64_t seed)
 {
 	struct arp *arp = calloc(1, sizeof(*arp));
+	uint16_t i;
 
 	if (!arp)
 		return NULL;
+	for (i = 0; i < ARP_HELD_ALL; i++)
+		arp->held[i].next = i + 1;
 	memcpy(arp->mac, mac, 6);
 	arp->addr = addr;
 	arp->seed = seed;
@@ -112,8 +122,7 @@ static struct entry *make(struct arp *arp, uint16_t vlan, __be32 addr, uint64_t 
 			e = &set[i];
 			break;
 		}
-		if (!set[i].nheld && set[i].state != ASKING &&
-		    (!e || set[i].used_ms < e->used_ms))
+		if (!set[i].nheld && set[i].state != ASKING && (!e || set[i].used_ms < e->used_ms))
 			e = &set[i];
 	}
 	if (!e)
@@ -125,8 +134,7 @@ static struct entry *make(struct arp *arp, uint16_t vlan, __be32 addr, uint64_t 
 	return e;
 }
 
-const uint8_t *arp_find(struct arp *arp, uint16_t vlan, __be32 addr, uint64_t now_ms,
-			enum why *why)
+const uint8_t *arp_find(struct arp *arp, uint16_t vlan, __be32 addr, uint64_t now_ms, enum why *why)
 {
 	struct entry *e = lookup(arp, vlan, addr);
 
@@ -159,12 +167,20 @@ const uint8_t *arp_find(struct arp *arp, uint16_t vlan, __be32 addr, uint64_t no
 enum why arp_hold(struct arp *arp, uint16_t vlan, __be32 addr, const struct frame *f)
 {
 	struct entry *e = lookup(arp, vlan, addr);
+	uint16_t i;
 
 	if (!e || e->state != ASKING)
 		return WHY_ARP_FAILED;
 	if (e->nheld == ARP_HELD || arp->stats.held >= ARP_HELD_ALL)
 		return WHY_ARP_HELD_FULL;
-	e->held[e->nheld++] = *f;
+	i = arp->free;
+	arp->free = arp->held[i].next;
+	arp->held[i].frame = *f;
+	if (e->nheld++)
+		arp->held[e->tail].next = i;
+	else
+		e->head = i;
+	e->tail = i;
 	arp->stats.held++;
 	return WHY_OK;
 }
@@ -172,12 +188,17 @@ enum why arp_hold(struct arp *arp, uint16_t vlan, __be32 addr, const struct fram
 bool arp_released(struct arp *arp, struct frame *f, enum why *why)
 {
 	struct entry *e = arp->entry;
+	uint16_t i;
 
 	for (; arp->releasing && e < arp->entry + SETS * WAYS; e++) {
 		if (!e->nheld || e->state == ASKING)
 			continue;
-		*f = e->held[0];
-		memmove(&e->held[0], &e->held[1], --e->nheld * sizeof(e->held[0]));
+		i = e->head;
+		*f = arp->held[i].frame;
+		e->head = arp->held[i].next;
+		arp->held[i].next = arp->free;
+		arp->free = i;
+		e->nheld--;
 		arp->stats.held--;
 		*why = e->state == FAILED ? WHY_ARP_FAILED : WHY_OK;
 		if (*why == WHY_OK)

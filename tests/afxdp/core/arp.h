@@ -30,14 +30,14 @@
 #include "pkt.h"
 #include "why.h"
 
-#define ARP_HELD      64    /* frames that wait for one address */
-#define ARP_HELD_ALL  512   /* for all: they are missing elsewhere */
+#define ARP_HELD      64  /* frames that wait for one address */
+#define ARP_HELD_ALL  512 /* for all: they are missing elsewhere */
 #define ARP_GOOD_MS   30000
 #define ARP_FAILED_MS 1000
-#define ARP_TRIES     4     /* 100, 200, 400 and 800 ms apart */
+#define ARP_TRIES     4 /* 100, 200, 400 and 800 ms apart */
 #define ARP_FIRST_MS  100
-#define ARP_CHECK_MS  1500  /* all of them */
-#define ARP_FRAME     46    /* the longest that is built: with a VLAN tag */
+#define ARP_CHECK_MS  1500 /* all of them */
+#define ARP_FRAME     46   /* the longest that is built: with a VLAN tag */
 
 struct arp;
 

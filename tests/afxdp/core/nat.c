@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TCP_FIN	  0x01
-#define TCP_SYN	  0x02
-#define TCP_RST	  0x04
-#define PORT_MIN  1024
-#define PORT_TRY  1024 /* a table that crowded is as good as full */
-#define NONE	  UINT32_MAX
+#define TCP_FIN	 0x01
+#define TCP_SYN	 0x02
+#define TCP_RST	 0x04
+#define PORT_MIN 1024
+#define PORT_TRY 1024 /* a table that crowded is as good as full */
+#define NONE	 UINT32_MAX
 
 _Static_assert(sizeof(struct nat_key) == 12, "keys are compared and hashed as bytes");
 

@@ -36,11 +36,11 @@
 
 /* A packet of one end as it comes in. Addresses and ports in network order. */
 struct nat_key {
-	__be32 raddr;	/* of the end */
-	__be16 rport;	/* of the end */
-	__be16 lport;	/* of the router */
-	uint16_t vlan;	/* as in struct pkt */
-	uint8_t proto;	/* IPPROTO_TCP, _UDP or _ICMP */
+	__be32 raddr;  /* of the end */
+	__be16 rport;  /* of the end */
+	__be16 lport;  /* of the router */
+	uint16_t vlan; /* as in struct pkt */
+	uint8_t proto; /* IPPROTO_TCP, _UDP or _ICMP */
 	uint8_t zero;
 };
 
@@ -53,7 +53,7 @@ struct nat_flow {
 	struct nat_key key[2]; /* by enum nat_side */
 	uint32_t next[2];      /* in the chains of the hash table */
 	uint64_t expires_ms;
-	uint8_t fin;	       /* bit of each side that sent FIN */
+	uint8_t fin; /* bit of each side that sent FIN */
 	bool answered, reset;
 };
 

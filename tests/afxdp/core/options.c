@@ -64,7 +64,7 @@ const char *options_mode_name(enum options_mode mode)
 }
 
 enum kind {
-	WORD,	/* one of words; values are their indexes */
+	WORD, /* one of words; values are their indexes */
 	NUMBER,
 	ADDRESS,
 	CLIENT,
@@ -96,7 +96,8 @@ static const struct option_rule rules[] = {
 	{ "busy-poll", 0, NUMBER, AT(busy_poll_us), 0, 100000, NULL },
 	{ "busy-budget", 0, NUMBER, AT(busy_budget), 8, 64, NULL },
 	{ "spin", 0, NUMBER, AT(spin_us), 0, 1000000, NULL },
-	{ "checksum", 0, WORD, AT(offload), sizeof(enum options_choice), 0, "auto offload complete" },
+	{ "checksum", 0, WORD, AT(offload), sizeof(enum options_choice), 0,
+	  "auto offload complete" },
 	{ "fragments", 0, WORD, AT(drop_fragments), sizeof(bool), 0, "kernel drop" },
 	{ "others", 0, WORD, AT(drop_others), sizeof(bool), 0, "kernel drop" },
 	{ "flows", 0, NUMBER, AT(flows), 1, 4194304, NULL },
@@ -114,8 +115,8 @@ static const struct option_rule *find(const char *name, size_t len, char letter)
 	size_t i;
 
 	for (i = 0; i < sizeof(rules) / sizeof(*rules); i++)
-		if (letter ? rules[i].letter == letter :
-			     strlen(rules[i].name) == len && !strncmp(rules[i].name, name, len))
+		if (letter ? rules[i].letter == letter
+			   : strlen(rules[i].name) == len && !strncmp(rules[i].name, name, len))
 			return &rules[i];
 	return NULL;
 }
@@ -214,8 +215,9 @@ static int check(const struct options *o, char *error, size_t size)
 	uint32_t i;
 
 	if (!o->interface) {
-		snprintf(error, size, "-i INTERFACE is missing: the one on the network of "
-				      "client and server");
+		snprintf(error, size,
+			 "-i INTERFACE is missing: the one on the network of "
+			 "client and server");
 		return -EINVAL;
 	}
 	if (!o->server) {
@@ -242,8 +244,12 @@ int options_parse(struct options *o, int argc, char **argv, char *error, size_t 
 {
 	int i, err;
 
-	*o = (struct options){ .need_wakeup = true, .drop_fragments = true, .ring = 2048,
-			       .batch = 64, .flows = 65536, .busy_budget = 64 };
+	*o = (struct options){ .need_wakeup = true,
+			       .drop_fragments = true,
+			       .ring = 2048,
+			       .batch = 64,
+			       .flows = 65536,
+			       .busy_budget = 64 };
 	for (i = 1; i < argc; i++) {
 		const char *arg = argv[i], *value = NULL;
 		const struct option_rule *r;

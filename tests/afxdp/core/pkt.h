@@ -20,7 +20,7 @@
 
 #include "why.h"
 
-#define PKT_MIN	    60	/* a frame on a wire without its check sequence */
+#define PKT_MIN	    60	   /* a frame on a wire without its check sequence */
 #define PKT_TAGGED  0x1000 /* in pkt.vlan: there is a tag, even if its number is 0 */
 #define PKT_HEADERS 14
 

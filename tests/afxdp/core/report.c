@@ -15,12 +15,12 @@ static const char *const front_names[FRONT_COUNTS] = {
 };
 
 /* Counters of a queue by name, for both forms of the summary. */
-#define QUEUE_COUNTERS(X)                 \
-	X(rx_dropped, "rx-dropped")       \
-	X(rx_ring_full, "rx-ring-full")   \
-	X(fill_empty, "fill-ring-empty")  \
-	X(rx_invalid, "rx-invalid")       \
-	X(tx_invalid, "tx-invalid")       \
+#define QUEUE_COUNTERS(X)                \
+	X(rx_dropped, "rx-dropped")      \
+	X(rx_ring_full, "rx-ring-full")  \
+	X(fill_empty, "fill-ring-empty") \
+	X(rx_invalid, "rx-invalid")      \
+	X(tx_invalid, "tx-invalid")      \
 	X(tx_empty, "tx-ring-empty")
 
 static int is_drop(int why)
@@ -62,9 +62,9 @@ void report_line(FILE *out, const struct report *a, const struct report *b)
 		(double)(b->router.tx - a->router.tx) / s,
 		(double)(b->router.tx_bytes - a->router.tx_bytes) * 8 / s / 1e9,
 		report_dropped(b) - report_dropped(a), b->flows, rx, tx, fill,
-		b->kicks == a->kicks ? 0 :
-				       (double)(b->router.tx - a->router.tx) /
-					       (double)(b->kicks - a->kicks));
+		b->kicks == a->kicks
+			? 0
+			: (double)(b->router.tx - a->router.tx) / (double)(b->kicks - a->kicks));
 	fflush(out);
 }
 
@@ -84,11 +84,13 @@ void report_text(FILE *out, const struct report *r)
 		r->router.rx, r->router.rx_bytes, per_second(r->router.rx, r->ms));
 	fprintf(out, "  out  %12" PRIu64 " frames %14" PRIu64 " bytes %10.0f frames/s\n",
 		r->router.tx, r->router.tx_bytes, per_second(r->router.tx, r->ms));
-	fprintf(out, "  partial checksums %" PRIu64 ", batches %" PRIu64 ", wakeups %" PRIu64
-		     ", sleeps %" PRIu64 "\n",
+	fprintf(out,
+		"  partial checksums %" PRIu64 ", batches %" PRIu64 ", wakeups %" PRIu64
+		", sleeps %" PRIu64 "\n",
 		r->router.partial, r->batches, r->kicks, r->sleeps);
-	fprintf(out, "  flows %u now, %" PRIu64 " made; ARP: %u known, %" PRIu64 " asked, %" PRIu64
-		     " conflicts\n",
+	fprintf(out,
+		"  flows %u now, %" PRIu64 " made; ARP: %u known, %" PRIu64 " asked, %" PRIu64
+		" conflicts\n",
 		r->flows, r->router.flows, r->arp.known, r->arp.requests, r->arp.conflicts);
 	for (i = 1; i < WHY_COUNT; i++)
 		if (r->router.why[i])
@@ -100,8 +102,8 @@ void report_text(FILE *out, const struct report *r)
 	for (i = 0; i < r->nqueues; i++) {
 		const struct report_queue *q = &r->queue[i];
 
-#define X(field, name)                                                                    \
-	if (q->field)                                                                     \
+#define X(field, name) \
+	if (q->field)  \
 		fprintf(out, "  queue %u %-12s %10" PRIu64 "\n", i, name, q->field);
 		QUEUE_COUNTERS(X)
 #undef X

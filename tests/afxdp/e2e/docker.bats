@@ -31,6 +31,7 @@ daemon() {
 	nsenter --net=/run/netns/xadocker -- dockerd --data-root "$DIR/data" --exec-root "$DIR/exec" \
 		-H "unix://$DIR/sock" --pidfile "$DIR/pid" >"$DIR/dockerd.log" 2>&1 3>&- </dev/null &
 	PIDS+=($!)
+	# shellcheck disable=SC2016 # evaluated each time
 	wait_until 60 eval 'docker info >/dev/null 2>&1 || ! kill -0 ${PIDS[-1]} 2>/dev/null'
 	docker info >/dev/null 2>&1
 }

@@ -67,10 +67,9 @@ except ConnectionRefusedError:
 	serve server udp 81
 	for proto in tcp:80 udp:81; do
 		for who in client second; do
-			inside $who "$FLOW" client --"${proto%:*}" --host "$ROUTER" --port "${proto#*:}" \
-				--source-port 5000 --connections 8 --rounds 300 --wait-ms 5000 --timeout 60 \
-				>"$BATS_TEST_TMPDIR/$who" 2>&1 3>&- &
-			PIDS+=($!)
+			start "$BATS_TEST_TMPDIR/$who" '' $who "$FLOW" client --"${proto%:*}" --host "$ROUTER" \
+				--port "${proto#*:}" --source-port 5000 --connections 8 --rounds 300 \
+				--wait-ms 5000 --timeout 60
 		done
 		wait "${PIDS[-1]}"
 		wait "${PIDS[-2]}"
@@ -95,18 +94,21 @@ except ConnectionRefusedError:
 }
 
 @test "killed and started again under load: TCP in both directions survives" {
-	local flows=() i
+	local flows=() i who port mode
 
 	bed_up
 	router -c "$CLIENT"
 	serve server tcp 80
 	serve client tcp 90
-	for i in "client $ROUTER 80 stream" "client $ROUTER 80 duplex" "server $ROUTER 90 duplex"; do
-		set -- $i
-		start "$BATS_TEST_TMPDIR/flow.${#flows[@]}" '' "$1" "$FLOW" client --tcp --host "$2" --port "$3" \
-			--mode "$4" --duration 6 --timeout 100
+	while read -r who port mode; do
+		start "$BATS_TEST_TMPDIR/flow.${#flows[@]}" '' "$who" "$FLOW" client --tcp --host "$ROUTER" \
+			--port "$port" --mode "$mode" --duration 6 --timeout 100
 		flows+=("${PIDS[-1]}")
-	done
+	done <<-END
+		client 80 stream
+		client 80 duplex
+		server 90 duplex
+	END
 	for i in 1 2; do
 		sleep 1
 		kill -KILL "$ROUTER_PID"
@@ -125,7 +127,9 @@ except ConnectionRefusedError:
 }
 
 @test "a second router, and another's XDP program, are refused and left alone" {
-	local obj=/usr/lib/$(gcc -print-multiarch)/bpf/xsk_def_xdp_prog.o id
+	local obj id
+
+	obj=/usr/lib/$(gcc -print-multiarch)/bpf/xsk_def_xdp_prog.o
 
 	bed_up
 	router
@@ -143,7 +147,9 @@ except ConnectionRefusedError:
 }
 
 @test "libxdp's dispatcher: the other program stays, before and after" {
-	local obj=/usr/lib/$(gcc -print-multiarch)/bpf/xdpfilt_alw_tcp.o
+	local obj
+
+	obj=/usr/lib/$(gcc -print-multiarch)/bpf/xdpfilt_alw_tcp.o
 
 	bed_up
 	inside router xdp-loader load -m native eth0 "$obj" -s xdp_filter >"$BATS_TEST_TMPDIR/load" 2>&1 || :
@@ -286,7 +292,7 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	router
 	serve server tcp 80
 	flow client tcp "$ROUTER" 80 --mode duplex --bytes 3000000
-	inside client ping -q -c 1 -W 5 -M do -s 3300 "$ROUTER"
+	inside client ping -q -c 1 -W 5 -M "do" -s 3300 "$ROUTER"
 	router_end
 	summary '.dropped == 0 and .tx_bytes / .tx > 1500'
 }

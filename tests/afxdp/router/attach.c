@@ -32,9 +32,10 @@ static void explain(const struct attach_config *c, int err)
 	switch (err) {
 	case -EBUSY:
 	case -EEXIST:
-		log_error("%s: another XDP program is there that does not share (not libxdp's), and is "
-			  "left alone; `ip link set %s xdp off` would remove it",
-			  c->interface, c->interface);
+		log_error(
+			"%s: another XDP program is there that does not share (not libxdp's), and is "
+			"left alone; `ip link set %s xdp off` would remove it",
+			c->interface, c->interface);
 		break;
 	case -EPERM:
 	case -EACCES:

@@ -47,13 +47,13 @@ int link_get(const char *name, struct link *l, const char **what)
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-#define ASK(request, text)                     \
-	do {                                   \
-		*what = (text);                \
+#define ASK(request, text)                      \
+	do {                                    \
+		*what = (text);                 \
 		if (ioctl(fd, request, &ifr)) { \
-			err = -errno;          \
-			goto cleanup;          \
-		}                              \
+			err = -errno;           \
+			goto cleanup;           \
+		}                               \
 	} while (0)
 	ASK(SIOCGIFINDEX, "interface");
 	l->ifindex = ifr.ifr_ifindex;

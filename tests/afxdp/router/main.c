@@ -109,8 +109,11 @@ static int look_at_link(struct app *a)
 static int open_attach(struct app *a, bool skb)
 {
 	struct attach_config c = {
-		.ifindex = a->link.ifindex, .interface = a->opt.interface, .skb = skb,
-		.addr = a->link.addr, .drop_fragments = a->opt.drop_fragments,
+		.ifindex = a->link.ifindex,
+		.interface = a->opt.interface,
+		.skb = skb,
+		.addr = a->link.addr,
+		.drop_fragments = a->opt.drop_fragments,
 		.drop_others = a->opt.drop_others,
 	};
 
@@ -126,18 +129,24 @@ static enum port_want want(enum options_choice c)
 static int open_port(struct app *a)
 {
 	struct port_config c = {
-		.ifindex = a->link.ifindex, .interface = a->opt.interface, .rx = a->link.rx,
-		.tx = a->link.tx, .ring = a->opt.ring, .max_len = a->link.mtu + 18,
-		.huge = want(a->opt.huge), .offload = want(a->opt.offload),
-		.need_wakeup = a->opt.need_wakeup, .busy_poll_us = a->opt.busy_poll_us,
+		.ifindex = a->link.ifindex,
+		.interface = a->opt.interface,
+		.rx = a->link.rx,
+		.tx = a->link.tx,
+		.ring = a->opt.ring,
+		.max_len = a->link.mtu + 18,
+		.huge = want(a->opt.huge),
+		.offload = want(a->opt.offload),
+		.need_wakeup = a->opt.need_wakeup,
+		.busy_poll_us = a->opt.busy_poll_us,
 		.busy_budget = a->opt.busy_budget,
 	};
 	uint32_t q;
 	int err;
 
-	c.zerocopy = a->opt.mode == OPTIONS_ZEROCOPY	     ? PORT_YES :
-		     a->opt.mode == OPTIONS_AUTO && !a->skb ? PORT_AUTO :
-							      PORT_NO;
+	c.zerocopy = a->opt.mode == OPTIONS_ZEROCOPY	      ? PORT_YES
+		     : a->opt.mode == OPTIONS_AUTO && !a->skb ? PORT_AUTO
+							      : PORT_NO;
 	err = port_open(&a->port, &c);
 	for (q = 0; !err && q < a->link.rx; q++) {
 		err = attach_socket(a->attach, q, port_fd(a->port, q));
@@ -150,9 +159,13 @@ static int open_port(struct app *a)
 static int open_router(struct app *a)
 {
 	struct router_config c = {
-		.addr = a->link.addr, .prefix = a->link.prefix, .server = a->opt.server,
-		.nclients = a->opt.nclients, .offload = port_offloads(a->port),
-		.max_len = a->link.mtu + 14, .flows = a->opt.flows,
+		.addr = a->link.addr,
+		.prefix = a->link.prefix,
+		.server = a->opt.server,
+		.nclients = a->opt.nclients,
+		.offload = port_offloads(a->port),
+		.max_len = a->link.mtu + 14,
+		.flows = a->opt.flows,
 	};
 
 	memcpy(c.mac, a->link.mac, 6);
@@ -167,15 +180,15 @@ static int open_router(struct app *a)
 
 static const char *mode_text(const struct app *a)
 {
-	return a->skb ? "skb (generic XDP, copies)" :
-	       port_zerocopy(a->port) ? "zerocopy" :
-					"native, copies";
+	return a->skb			? "skb (generic XDP, copies)"
+	       : port_zerocopy(a->port) ? "zerocopy"
+					: "native, copies";
 }
 
 static const char *checksum_text(const struct app *a)
 {
-	return port_offloads(a->port) ? "partial ones completed by the kernel" :
-					"partial ones completed here";
+	return port_offloads(a->port) ? "partial ones completed by the kernel"
+				      : "partial ones completed here";
 }
 
 static int start(struct app *a)
@@ -189,7 +202,8 @@ static int start(struct app *a)
 		return err;
 	err = open_attach(a, skb);
 	/* Another's program is in the way of generic XDP, too. */
-	if (err && a->opt.mode == OPTIONS_AUTO && err != -EBUSY && err != -EEXIST && err != -EPERM) {
+	if (err && a->opt.mode == OPTIONS_AUTO && err != -EBUSY && err != -EEXIST &&
+	    err != -EPERM) {
 		log_info("%s: trying generic XDP", a->opt.interface);
 		err = open_attach(a, true);
 	}
@@ -207,9 +221,10 @@ static int start(struct app *a)
 		 a->link.rx == 1 ? "" : "s", port_huge(a->port) ? "huge" : "normal",
 		 checksum_text(a));
 	if (a->skb)
-		log_info("%s: generic XDP gets what the sender did not segment, and too long frames "
-			 "are lost: ethtool -K PEER tso off gso off",
-			 a->opt.interface);
+		log_info(
+			"%s: generic XDP gets what the sender did not segment, and too long frames "
+			"are lost: ethtool -K PEER tso off gso off",
+			a->opt.interface);
 	return 0;
 }
 

@@ -19,8 +19,8 @@
 #ifndef XDP_TX_METADATA
 #define XDP_TX_METADATA (1 << 1)
 #endif
-#define TXMD_CHECKSUM	 (1ull << 1) /* XDP_TXMD_FLAGS_CHECKSUM */
-#define MAX_TX_BUDGET	 9	     /* XDP_MAX_TX_SKB_BUDGET, 6.17 */
+#define TXMD_CHECKSUM (1ull << 1) /* XDP_TXMD_FLAGS_CHECKSUM */
+#define MAX_TX_BUDGET 9		  /* XDP_MAX_TX_SKB_BUDGET, 6.17 */
 #ifndef SO_PREFER_BUSY_POLL
 #define SO_PREFER_BUSY_POLL 69
 #endif
@@ -91,13 +91,15 @@ static int map_area(struct port *p, enum port_want huge)
 		if (p->huge)
 			return 0;
 		if (huge == PORT_YES) {
-			log_error("no %zu huge pages of 2 MiB: run ./huge %zu, or let it be with --huge auto",
-				  p->size / (size_t)HUGE_PAGE, p->size / (size_t)HUGE_PAGE);
+			log_error(
+				"no %zu huge pages of 2 MiB: run ./huge %zu, or let it be with --huge auto",
+				p->size / (size_t)HUGE_PAGE, p->size / (size_t)HUGE_PAGE);
 			p->area = NULL;
 			return -ENOMEM;
 		}
-		log_info("no %zu huge pages of 2 MiB (./huge %zu would make them): normal pages it is",
-			 p->size / (size_t)HUGE_PAGE, p->size / (size_t)HUGE_PAGE);
+		log_info(
+			"no %zu huge pages of 2 MiB (./huge %zu would make them): normal pages it is",
+			p->size / (size_t)HUGE_PAGE, p->size / (size_t)HUGE_PAGE);
 	}
 	p->size = size;
 	p->area = mmap(NULL, p->size, PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -124,9 +126,10 @@ static int register_umem(struct port *p, int fd)
 			return 0;
 		if (p->cfg.offload == PORT_YES) {
 			err = -errno;
-			log_error("the kernel cannot complete checksums for AF_XDP (%s): Linux 6.11 can; "
-				  "use --checksum complete",
-				  strerror(-err));
+			log_error(
+				"the kernel cannot complete checksums for AF_XDP (%s): Linux 6.11 can; "
+				"use --checksum complete",
+				strerror(-err));
 			return err;
 		}
 		reg.flags = 0;
@@ -136,7 +139,8 @@ static int register_umem(struct port *p, int fd)
 		return 0;
 	err = -errno;
 	log_error("cannot register memory for AF_XDP: %s%s", strerror(-err),
-		  err == -EPERM || err == -ENOBUFS ? " (needs CAP_IPC_LOCK or a higher ulimit -l)" : "");
+		  err == -EPERM || err == -ENOBUFS ? " (needs CAP_IPC_LOCK or a higher ulimit -l)"
+						   : "");
 	return err;
 }
 
@@ -158,7 +162,8 @@ static int map_ring(struct map *m, struct xsk_ring_prod *r, int fd, uint64_t off
 	if (at == MAP_FAILED)
 		return -errno;
 	*m = (struct map){ at, len };
-	*r = (struct xsk_ring_prod){ .mask = entries - 1, .size = entries,
+	*r = (struct xsk_ring_prod){ .mask = entries - 1,
+				     .size = entries,
 				     .producer = (void *)(at + o->producer),
 				     .consumer = (void *)(at + o->consumer),
 				     .flags = (void *)(at + o->flags),
@@ -187,7 +192,8 @@ static int make_rings(struct port *p, struct queue *q, bool receives)
 	int err;
 
 	/* A socket needs all that it is bound with, the fill ring even when it only sends. */
-	err = set_ring(q->fd, XDP_UMEM_FILL_RING, n) ?: set_ring(q->fd, XDP_UMEM_COMPLETION_RING, n);
+	err = set_ring(q->fd, XDP_UMEM_FILL_RING, n)
+		      ?: set_ring(q->fd, XDP_UMEM_COMPLETION_RING, n);
 	if (!err && receives)
 		err = set_ring(q->fd, XDP_RX_RING, n);
 	if (!err && q->can_send)
@@ -268,9 +274,9 @@ static int open_queue(struct port *p, uint32_t i)
 	if (q->fd < 0) {
 		err = -errno;
 		log_error("no AF_XDP socket: %s%s", strerror(-err),
-			  err == -EPERM	     ? " (needs CAP_NET_RAW)" :
-			  err == -EAFNOSUPPORT ? " (the kernel was built without it)" :
-						   "");
+			  err == -EPERM		 ? " (needs CAP_NET_RAW)"
+			  : err == -EAFNOSUPPORT ? " (the kernel was built without it)"
+						 : "");
 		return err;
 	}
 	q->can_send = i < p->cfg.tx;
@@ -376,8 +382,8 @@ uint32_t port_receive(struct port *p, uint32_t q, struct frame *frames, uint32_t
 	for (i = 0; i < n; i++) {
 		const struct xdp_desc *d = xsk_ring_cons__rx_desc(rx, at + i);
 
-		frames[i] = (struct frame){ .data = p->area + d->addr, .addr = d->addr,
-					    .len = d->len };
+		frames[i] =
+			(struct frame){ .data = p->area + d->addr, .addr = d->addr, .len = d->len };
 	}
 	if (n)
 		xsk_ring_cons__release(rx, n);
@@ -450,7 +456,8 @@ bool port_send(struct port *p, uint32_t i, const struct frame *f)
 	d = xsk_ring_prod__tx_desc(&q->tx, at);
 	*d = (struct xdp_desc){ .addr = f->addr, .len = f->len };
 	if (f->csum_offset) {
-		struct metadata m = { .flags = TXMD_CHECKSUM, .csum_start = f->csum_start,
+		struct metadata m = { .flags = TXMD_CHECKSUM,
+				      .csum_start = f->csum_start,
 				      .csum_offset = f->csum_offset };
 
 		memcpy(f->data - sizeof(m), &m, sizeof(m));

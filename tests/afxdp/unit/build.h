@@ -15,8 +15,8 @@
 enum build_csum {
 	BUILD_WHOLE,
 	BUILD_PARTIAL,
-	BUILD_NONE,  /* UDP */
-	BUILD_WRONG  /* off by one */
+	BUILD_NONE, /* UDP */
+	BUILD_WRONG /* off by one */
 };
 
 /* Host order throughout. */

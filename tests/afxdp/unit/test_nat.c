@@ -16,8 +16,10 @@
 
 static struct nat_key key(uint32_t host, uint16_t rport, uint16_t lport, uint8_t proto)
 {
-	return (struct nat_key){ .raddr = htonl(0x0a000000 | host), .rport = htons(rport),
-				 .lport = htons(lport), .proto = proto };
+	return (struct nat_key){ .raddr = htonl(0x0a000000 | host),
+				 .rport = htons(rport),
+				 .lport = htons(lport),
+				 .proto = proto };
 }
 
 static void test_both_ways(void **state)
@@ -172,7 +174,10 @@ static void test_tcp_life(void **state)
 /* Against a list: random flows come and go. */
 static void test_random(void **state)
 {
-	enum { N = 500, ROUNDS = 60000 };
+	enum {
+		N = 500,
+		ROUNDS = 60000
+	};
 	struct {
 		struct nat_key k, back;
 		uint64_t until;
@@ -228,9 +233,9 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_both_ways),	cmocka_unit_test(test_collisions),
-		cmocka_unit_test(test_no_port),		cmocka_unit_test(test_full_and_expiry),
-		cmocka_unit_test(test_tcp_life),	cmocka_unit_test(test_random),
+		cmocka_unit_test(test_both_ways), cmocka_unit_test(test_collisions),
+		cmocka_unit_test(test_no_port),	  cmocka_unit_test(test_full_and_expiry),
+		cmocka_unit_test(test_tcp_life),  cmocka_unit_test(test_random),
 	};
 
 	return cmocka_run_group_tests_name("nat", tests, NULL, NULL);

@@ -20,8 +20,14 @@ static const uint8_t mac_a[6] = { 2, 0, 0, 0, 0, 0xa }, mac_b[6] = { 2, 0, 0, 0,
 
 static struct build tcp(void)
 {
-	return (struct build){ .dst = mac_b, .src = mac_a, .saddr = A, .daddr = R, .proto = 6,
-			       .sport = 40000, .dport = 80, .payload = 100 };
+	return (struct build){ .dst = mac_b,
+			       .src = mac_a,
+			       .saddr = A,
+			       .daddr = R,
+			       .proto = 6,
+			       .sport = 40000,
+			       .dport = 80,
+			       .payload = 100 };
 }
 
 static const struct pkt_to *to(uint32_t saddr, uint16_t sport, uint32_t daddr, uint16_t dport)
@@ -42,54 +48,59 @@ static void test_rewrite(void **state)
 
 	(void)state;
 	for (proto = 0; proto < 4; proto++)
-	for (csum = BUILD_WHOLE; csum <= BUILD_WRONG; csum++)
-	for (vlan = 0; vlan < 2; vlan++)
-	for (payload = 0; payload < 1472; payload += payload < 66 ? 1 : 97) {
-		struct build b = tcp();
-		struct pkt p;
-		uint32_t len;
-		bool icmp = protos[proto] == 1;
+		for (csum = BUILD_WHOLE; csum <= BUILD_WRONG; csum++)
+			for (vlan = 0; vlan < 2; vlan++)
+				for (payload = 0; payload < 1472;
+				     payload += payload < 66 ? 1 : 97) {
+					struct build b = tcp();
+					struct pkt p;
+					uint32_t len;
+					bool icmp = protos[proto] == 1;
 
-		if (csum == BUILD_NONE && protos[proto] != 17)
-			continue;
-		if (icmp && csum == BUILD_PARTIAL)
-			continue;
-		b.proto = protos[proto];
-		b.csum = (enum build_csum)csum;
-		b.vlan = vlan ? PKT_TAGGED | 77 : 0;
-		b.payload = payload;
-		b.salt = payload;
-		if (icmp)
-			b.sport = proto == 2 ? 0x0800 : 0;
-		len = build_frame(got, &b);
-		assert_int_equal(pkt_parse(&p, got, len), WHY_OK);
-		assert_int_equal(p.end, len);
-		assert_int_equal(p.vlan, b.vlan);
-		assert_int_equal(p.partial, csum == BUILD_PARTIAL);
-		if (icmp) {
-			assert_int_equal(p.kind, proto == 2 ? PKT_ECHO : PKT_ECHO_REPLY);
-			assert_int_equal(proto == 2 ? p.sport : p.dport, htons(80));
-			pkt_rewrite(&p, to(R, 555, B, 555));
-			b.dport = 555;
-		} else {
-			pkt_rewrite(&p, to(R, 50000, B, 8080));
-			b.sport = 50000;
-			b.dport = 8080;
-		}
-		b.saddr = R;
-		b.daddr = B;
-		b.ttl = 63;
-		assert_int_equal(build_frame(want, &b), len);
-		assert_memory_equal(got, want, len);
-		assert_int_equal(build_valid(got, len), csum == BUILD_WHOLE || csum == BUILD_NONE);
-		if (csum == BUILD_PARTIAL) {
-			pkt_complete(&p);
-			b.csum = BUILD_WHOLE;
-			build_frame(want, &b);
-			assert_memory_equal(got, want, len);
-		}
-		rounds++;
-	}
+					if (csum == BUILD_NONE && protos[proto] != 17)
+						continue;
+					if (icmp && csum == BUILD_PARTIAL)
+						continue;
+					b.proto = protos[proto];
+					b.csum = (enum build_csum)csum;
+					b.vlan = vlan ? PKT_TAGGED | 77 : 0;
+					b.payload = payload;
+					b.salt = payload;
+					if (icmp)
+						b.sport = proto == 2 ? 0x0800 : 0;
+					len = build_frame(got, &b);
+					assert_int_equal(pkt_parse(&p, got, len), WHY_OK);
+					assert_int_equal(p.end, len);
+					assert_int_equal(p.vlan, b.vlan);
+					assert_int_equal(p.partial, csum == BUILD_PARTIAL);
+					if (icmp) {
+						assert_int_equal(p.kind, proto == 2
+										 ? PKT_ECHO
+										 : PKT_ECHO_REPLY);
+						assert_int_equal(proto == 2 ? p.sport : p.dport,
+								 htons(80));
+						pkt_rewrite(&p, to(R, 555, B, 555));
+						b.dport = 555;
+					} else {
+						pkt_rewrite(&p, to(R, 50000, B, 8080));
+						b.sport = 50000;
+						b.dport = 8080;
+					}
+					b.saddr = R;
+					b.daddr = B;
+					b.ttl = 63;
+					assert_int_equal(build_frame(want, &b), len);
+					assert_memory_equal(got, want, len);
+					assert_int_equal(build_valid(got, len),
+							 csum == BUILD_WHOLE || csum == BUILD_NONE);
+					if (csum == BUILD_PARTIAL) {
+						pkt_complete(&p);
+						b.csum = BUILD_WHOLE;
+						build_frame(want, &b);
+						assert_memory_equal(got, want, len);
+					}
+					rounds++;
+				}
 	assert_true(rounds > 1000);
 }
 
@@ -161,44 +172,45 @@ static void test_error(void **state)
 
 	(void)state;
 	for (i = 0; i < 4; i++)
-	for (q = 0; q < sizeof(quotes) / sizeof(*quotes); q++) {
-		struct build in = tcp(), out = { .dst = mac_b, .src = mac_a, .saddr = B,
-						 .daddr = R, .proto = 1 };
-		struct pkt_to t, a;
-		uint32_t len, quoted = quotes[q];
-		struct pkt p;
+		for (q = 0; q < sizeof(quotes) / sizeof(*quotes); q++) {
+			struct build in = tcp(), out = {
+				.dst = mac_b, .src = mac_a, .saddr = B, .daddr = R, .proto = 1
+			};
+			struct pkt_to t, a;
+			uint32_t len, quoted = quotes[q];
+			struct pkt p;
 
-		in.proto = protos[i];
-		in.saddr = R, in.daddr = B, in.sport = 50000, in.dport = 80;
-		if (i >= 2)
-			in.sport = i == 2 ? 0x0800 : 0;
-		build_frame(about, &in);
-		len = build_error(got, &out, 3, about + 14, quoted);
-		assert_int_equal(pkt_parse(&p, got, len), WHY_OK);
-		assert_int_equal(p.kind, PKT_ERROR);
-		assert_int_equal(p.about_saddr, htonl(R));
-		assert_int_equal(p.about_daddr, htonl(B));
-		if (i < 2) {
-			assert_int_equal(p.sport, htons(50000));
-			assert_int_equal(p.dport, htons(80));
+			in.proto = protos[i];
+			in.saddr = R, in.daddr = B, in.sport = 50000, in.dport = 80;
+			if (i >= 2)
+				in.sport = i == 2 ? 0x0800 : 0;
+			build_frame(about, &in);
+			len = build_error(got, &out, 3, about + 14, quoted);
+			assert_int_equal(pkt_parse(&p, got, len), WHY_OK);
+			assert_int_equal(p.kind, PKT_ERROR);
+			assert_int_equal(p.about_saddr, htonl(R));
+			assert_int_equal(p.about_daddr, htonl(B));
+			if (i < 2) {
+				assert_int_equal(p.sport, htons(50000));
+				assert_int_equal(p.dport, htons(80));
+			}
+			t = *to(R, 0, A, 0);
+			a = *to(A, 40000, R, 80);
+			if (i >= 2)
+				a.sport = a.dport = htons(99);
+			pkt_rewrite_error(&p, &t, &a);
+			assert_true(build_valid(got, len));
+
+			in.saddr = A, in.daddr = R;
+			if (i < 2)
+				in.sport = 40000;
+			else
+				in.dport = 99;
+			build_frame(about, &in);
+			out.saddr = R, out.daddr = A, out.ttl = 63;
+			build_error(want, &out, 3, about + 14, quoted);
+			assert_memory_equal(got, want, len);
 		}
-		t = *to(R, 0, A, 0);
-		a = *to(A, 40000, R, 80);
-		if (i >= 2)
-			a.sport = a.dport = htons(99);
-		pkt_rewrite_error(&p, &t, &a);
-		assert_true(build_valid(got, len));
-
-		in.saddr = A, in.daddr = R;
-		if (i < 2)
-			in.sport = 40000;
-		else
-			in.dport = 99;
-		build_frame(about, &in);
-		out.saddr = R, out.daddr = A, out.ttl = 63;
-		build_error(want, &out, 3, about + 14, quoted);
-		assert_memory_equal(got, want, len);
-	}
 }
 
 /* One change of a good frame, and what is said of it. */
@@ -275,7 +287,7 @@ static void test_options(void **state)
 {
 	/* 24 bytes of header, of which four are no-operations */
 	uint8_t f[60] = { [12] = 8, [14] = 0x46, [17] = 46, [22] = 64, [23] = 6,
-			  [34] = 1, [35] = 1, [36] = 1, [37] = 0 };
+			  [34] = 1, [35] = 1,	 [36] = 1,  [37] = 0 };
 	uint32_t s = 0;
 	struct pkt p;
 	int k;
@@ -302,14 +314,10 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rewrite),
-		cmocka_unit_test(test_looks_partial),
-		cmocka_unit_test(test_udp_zero),
-		cmocka_unit_test(test_error),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_truncated_anywhere),
-		cmocka_unit_test(test_options),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_rewrite),	 cmocka_unit_test(test_looks_partial),
+		cmocka_unit_test(test_udp_zero), cmocka_unit_test(test_error),
+		cmocka_unit_test(test_refused),	 cmocka_unit_test(test_truncated_anywhere),
+		cmocka_unit_test(test_options),	 cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests_name("pkt", tests, NULL, NULL);

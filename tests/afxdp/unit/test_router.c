@@ -22,7 +22,8 @@
 
 static const uint8_t mac_router[6] = { 2, 0, 0, 0, 0, 12 }, mac_client[6] = { 2, 0, 0, 0, 0, 13 },
 		     mac_server[6] = { 2, 0, 0, 0, 0, 14 }, mac_second[6] = { 2, 0, 0, 0, 0, 15 },
-		     mac_liar[6] = { 2, 0, 0, 0, 0, 66 }, everybody[6] = { 255, 255, 255, 255, 255, 255 };
+		     mac_liar[6] = { 2, 0, 0, 0, 0, 66 },
+		     everybody[6] = { 255, 255, 255, 255, 255, 255 };
 
 static struct router *r;
 static uint64_t now;
@@ -31,8 +32,13 @@ static uint8_t buf[64][BUILD_ROOM];
 static void start(bool offload, bool one_client, uint32_t flows)
 {
 	struct router_config c = {
-		.addr = htonl(ROUTER), .prefix = 24, .server = htonl(SERVER), .offload = offload,
-		.max_len = 1514, .flows = flows, .seed = 5,
+		.addr = htonl(ROUTER),
+		.prefix = 24,
+		.server = htonl(SERVER),
+		.offload = offload,
+		.max_len = 1514,
+		.flows = flows,
+		.seed = 5,
 	};
 
 	memcpy(c.mac, mac_router, 6);
@@ -74,14 +80,27 @@ static uint64_t why(enum why w)
 
 static struct build from_client(void)
 {
-	return (struct build){ .dst = mac_router, .src = mac_client, .saddr = CLIENT, .daddr = ROUTER,
-			       .proto = 6, .sport = 4001, .dport = 80, .flags = 2, .payload = 0 };
+	return (struct build){ .dst = mac_router,
+			       .src = mac_client,
+			       .saddr = CLIENT,
+			       .daddr = ROUTER,
+			       .proto = 6,
+			       .sport = 4001,
+			       .dport = 80,
+			       .flags = 2,
+			       .payload = 0 };
 }
 
 static struct build from_server(void)
 {
-	return (struct build){ .dst = mac_router, .src = mac_server, .saddr = SERVER, .daddr = ROUTER,
-			       .proto = 6, .sport = 80, .dport = 4001, .flags = 0x12 };
+	return (struct build){ .dst = mac_router,
+			       .src = mac_server,
+			       .saddr = SERVER,
+			       .daddr = ROUTER,
+			       .proto = 6,
+			       .sport = 80,
+			       .dport = 4001,
+			       .flags = 0x12 };
 }
 
 /* The next request has to be for @addr, by broadcast or to @mac. */
@@ -90,7 +109,8 @@ static void expect_request(uint32_t addr, const uint8_t *dst, uint16_t vlan)
 	uint8_t got[ARP_FRAME], want[BUILD_ROOM];
 	uint32_t len = router_request(r, got, now);
 
-	assert_int_equal(len, build_arp(want, dst, mac_router, vlan, 1, mac_router, ROUTER, NULL, addr));
+	assert_int_equal(len,
+			 build_arp(want, dst, mac_router, vlan, 1, mac_router, ROUTER, NULL, addr));
 	assert_memory_equal(got, want, len);
 }
 
@@ -255,8 +275,9 @@ static void test_two_clients(void **state)
 
 static void test_error(void **state)
 {
-	struct build b = from_client(), e = { .dst = mac_router, .src = mac_server, .saddr = SERVER,
-					      .daddr = ROUTER, .proto = 1 };
+	struct build b = from_client(), e = {
+		.dst = mac_router, .src = mac_server, .saddr = SERVER, .daddr = ROUTER, .proto = 1
+	};
 	uint8_t f[BUILD_ROOM], about[BUILD_ROOM], want[BUILD_ROOM];
 	uint32_t len, wlen;
 
@@ -401,7 +422,8 @@ static void test_vlan(void **state)
 	expect_request(SERVER, everybody, b.vlan);
 	answer(SERVER, mac_liar); /* without a tag: about the other network */
 	assert_false(router_next(r, &f, &v));
-	len = build_arp(a, mac_router, mac_second, b.vlan, 2, mac_second, SERVER, mac_router, ROUTER);
+	len = build_arp(a, mac_router, mac_second, b.vlan, 2, mac_second, SERVER, mac_router,
+			ROUTER);
 	assert_int_equal(input(a, &len), ROUTER_DROP);
 	assert_true(router_next(r, &f, &v));
 	want = b;
@@ -425,8 +447,8 @@ static void test_arp_answer(void **state)
 					 ROUTER);
 
 		assert_int_equal(input(f, &len), ROUTER_SEND);
-		assert_int_equal(len, build_arp(want, mac_client, mac_router, tag, 2, mac_router, ROUTER,
-						mac_client, CLIENT));
+		assert_int_equal(len, build_arp(want, mac_client, mac_router, tag, 2, mac_router,
+						ROUTER, mac_client, CLIENT));
 		assert_memory_equal(f, want, len);
 	}
 }
@@ -438,17 +460,18 @@ static void test_arp_ignored(void **state)
 	uint32_t len;
 
 	(void)state;
-#define DROPPED(w, ...)                                             \
-	do {                                                        \
-		uint64_t before = why(w);                           \
-		len = build_arp(f, __VA_ARGS__);                    \
-		assert_int_equal(input(f, &len), ROUTER_DROP);      \
-		assert_int_equal(why(w), before + 1);               \
+#define DROPPED(w, ...)                                        \
+	do {                                                   \
+		uint64_t before = why(w);                      \
+		len = build_arp(f, __VA_ARGS__);               \
+		assert_int_equal(input(f, &len), ROUTER_DROP); \
+		assert_int_equal(why(w), before + 1);          \
 	} while (0)
 	DROPPED(WHY_ARP_IGNORED, everybody, mac_client, 0, 1, mac_client, CLIENT, NULL, SERVER);
 	DROPPED(WHY_ARP_IGNORED, everybody, mac_client, 0, 2, mac_client, CLIENT, NULL, CLIENT);
 	DROPPED(WHY_ARP_IGNORED, mac_router, mac_liar, 0, 2, mac_liar, SERVER, mac_router, ROUTER);
-	DROPPED(WHY_ARP_MALFORMED, mac_router, mac_liar, 0, 2, mac_server, SERVER, mac_router, ROUTER);
+	DROPPED(WHY_ARP_MALFORMED, mac_router, mac_liar, 0, 2, mac_server, SERVER, mac_router,
+		ROUTER);
 	DROPPED(WHY_ARP_MALFORMED, everybody, group, 0, 1, group, CLIENT, NULL, ROUTER);
 	DROPPED(WHY_ARP_OUR_ADDRESS, everybody, mac_liar, 0, 1, mac_liar, ROUTER, NULL, ROUTER);
 	len = build_arp(f, everybody, mac_client, 0, 1, mac_client, CLIENT, NULL, ROUTER) - 1;
