@@ -8,7 +8,9 @@
 # round,router,measure,value.
 
 # tcpN: Gbit/s, "up" from the client; udp: Mbit/s that arrived of 200, and their loss; *_us: round
-# trips in µs; pps: frames of 64 bytes a second that arrived; http_SIZE: seconds.
+# trips in µs; pps: frames of 64 bytes a second that arrived; http_SIZE: seconds. tcpN_cpu: ms of CPU time
+# of both ends and the router for 1 GB; pps_cpu: ns of sender and router for a frame; pps_router_cpu: of
+# the router alone. These say what it costs even when others use the CPUs.
 HTTP_SIZES="1k 64k 1m 10m 100m"
 declare -A HTTP_BYTES=([1k]=1024 [64k]=65536 [1m]=1048576 [10m]=10485760 [100m]=104857600)
 UDP_RATE=200M
@@ -118,6 +120,14 @@ servers_off() {
 
 # ---- measures ----
 
+# router_cpu: ns that the router's process has had so far, 0 when the kernel is the router
+router_cpu() {
+	local pid ns
+	pid=$(on router cat "$(pidfile router xsk)" 2>/dev/null) || pid=
+	[ -n "$pid" ] && ns=$(on router cat "/proc/$pid/schedstat" 2>/dev/null) || ns=0
+	echo "${ns%% *}"
+}
+
 m_ping() {
 	local out
 	out=$(on client ping -c "$PINGS" -i 0.005 -W 5 "$TARGET" 2>&1) || :
@@ -148,12 +158,18 @@ m_http() {
 
 # iperf NAME OPTIONS...
 iperf() {
-	local name=$1 out value
+	local name=$1 out value cpu
 	shift
+	cpu=$(router_cpu)
 	out=$(on client iperf3 -J -c "$TARGET" -t "$SECS" --connect-timeout 5000 "$@" 2>&1) || :
 	value=$(jq -r '.end.sum_received.bits_per_second // empty' <<<"$out" 2>/dev/null)
+	cpu=$(($(router_cpu) - cpu))
 	if [ -n "$value" ]; then
 		record "$name" "$(awk -v v="$value" 'BEGIN { printf "%.4f", v / 1e9 }')"
+		record "${name%_gbit}_cpu" "$(jq -r --argjson router $cpu '.end
+			| (.cpu_utilization_percent | .host_total + .remote_total) as $ends
+			| ($ends / 100 * .sum_received.seconds + $router / 1e9) * 1000
+				/ (.sum_received.bytes / 1e9)' <<<"$out")"
 	else
 		log "$VARIANT: iperf3 $*: $(jq -r '.error // "no answer"' <<<"$out" 2>/dev/null)"
 		record tcp_wrong 1
@@ -201,13 +217,22 @@ arrived() {
 }
 
 m_pps() {
-	local before after sent secs
-	before=$(arrived)
-	read -r sent secs < <(on client "$BIN/pps" "$TARGET" $PPS_PORT "$SECS")
+	local before after sent secs used cpu
+	before=$(arrived) cpu=$(router_cpu)
+	read -r sent secs used < <(on client "$BIN/pps" "$TARGET" $PPS_PORT "$SECS")
 	sleep 0.3
-	after=$(arrived)
-	record pps "$(awk -v n=$((after - before)) -v s="$secs" 'BEGIN { printf "%.0f", n / s }')"
-	record pps_sent "$(awk -v n="$sent" -v s="$secs" 'BEGIN { printf "%.0f", n / s }')"
+	after=$(arrived) cpu=$(($(router_cpu) - cpu))
+	awk -v n=$((after - before)) -v sent="$sent" -v s="$secs" -v used="$used" -v router="$cpu" '
+		BEGIN {
+			printf "pps %.0f\npps_sent %.0f\n", n / s, sent / s
+			if (n)
+				printf "pps_cpu %.0f\n", (used * 1e9 + router) / n
+			if (n && router)
+				printf "pps_router_cpu %.0f\n", router / n
+		}' >"$OUT/.pps"
+	while read -r used cpu; do
+		record "$used" "$cpu"
+	done <"$OUT/.pps"
 }
 
 # measure ROUND VARIANT MEASURE...: with the router as "variant_on" makes it

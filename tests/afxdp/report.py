@@ -17,10 +17,14 @@ MEASURES = [  # key, what it is, digits, whether more is better
     ("tcp1_down_gbit", "TCP, 1 stream, to the client, Gbit/s", 2, True),
     ("tcp8_up_gbit", "TCP, 8 streams, to the server, Gbit/s", 2, True),
     ("tcp8_down_gbit", "TCP, 8 streams, to the client, Gbit/s", 2, True),
+    ("tcp1_up_cpu", "CPU time of all for 1 GB to the server, 1 stream, ms", 0, False),
+    ("tcp1_down_cpu", "to the client, ms", 0, False),
     ("udp_mbit", "UDP of 200 Mbit/s that arrived, Mbit/s", 1, True),
     ("udp_loss_percent", "its loss, %", 2, False),
     ("pps", "64-byte frames that arrived, /s", 0, True),
     ("pps_sent", "of so many sent, /s", 0, None),
+    ("pps_cpu", "CPU time of sender and router for a frame, ns", 0, False),
+    ("pps_router_cpu", "of the router's process alone, ns", 0, False),
     ("tcp_rtt_us", "TCP round trip, median, µs", 1, False),
     ("tcp_rtt_p99_us", "99th percentile, µs", 1, False),
     ("udp_rtt_us", "UDP round trip, median, µs", 1, False),
@@ -35,10 +39,10 @@ MEASURES = [  # key, what it is, digits, whether more is better
     ("http_100m_s", "HTTP get, 100 MiB, s", 2, False),
 ]
 WRONG = ["tcp_wrong", "udp_wrong", "http_wrong"]
-PLOTTED = ["tcp1_up_gbit", "tcp1_down_gbit", "tcp8_up_gbit", "pps", "tcp_rtt_us", "udp_rtt_us",
-           "ping_us", "http_100m_s"]
+PLOTTED = ["tcp1_up_gbit", "tcp1_down_gbit", "tcp8_up_gbit", "pps", "tcp1_up_cpu", "pps_cpu", "tcp_rtt_us", "udp_rtt_us",
+           "http_100m_s"]
 SHORT = {"tcp1_up_gbit": "TCP up", "tcp1_down_gbit": "TCP down", "tcp8_up_gbit": "TCP × 8",
-         "pps": "64 bytes, /s", "tcp_rtt_us": "TCP trip", "udp_rtt_us": "UDP trip",
+         "pps": "64 bytes, /s", "tcp1_up_cpu": "CPU / GB", "pps_cpu": "CPU / frame", "tcp_rtt_us": "TCP trip", "udp_rtt_us": "UDP trip",
          "ping_us": "ping", "http_100m_s": "HTTP 100 M"}
 COLOURS = ["#8c959f", "#4a7ebb", "#d4783c", "#1a7f7a", "#8a5fb0", "#b8860b", "#c2506b", "#5b8c3e"]
 
