@@ -235,11 +235,33 @@ m_pps() {
 	done <"$OUT/.pps"
 }
 
+# conditions [back]: what a variant needs besides options
+conditions() {
+	local who offload=off mtu=3400
+	[ "${1:-}" != back ] || offload=on mtu=1500
+	case $VARIANT in
+	# Every packet goes by itself, as through XDP.
+	*:one-by-one)
+		for who in client server; do
+			on $who ethtool -K eth0 tso $offload gso $offload >/dev/null
+		done
+		;;
+	*:mtu3400)
+		for who in client router server; do
+			ip -n "$(bed_ns sw)" link set $who mtu $mtu
+			on $who ip link set eth0 mtu $mtu
+		done
+		;;
+	esac
+}
+
 # measure ROUND VARIANT MEASURE...: with the router as "variant_on" makes it
 measure() {
 	ROUND=$1 VARIANT=$2
 	shift 2
 	log "round $ROUND, $VARIANT"
+	conditions
+	# shellcheck disable=SC2086 # words
 	router_on "${VARIANT%%:*}" ${VARIANT_OPTIONS[$VARIANT]:-} || return
 	# The first exchange is ARP's.
 	on client ping -q -c 1 -W 5 "$TARGET" >/dev/null 2>&1 || log "$VARIANT: no answer to a ping"
@@ -248,6 +270,7 @@ measure() {
 		"m_$m"
 	done
 	router_off "${VARIANT%%:*}"
+	conditions back
 }
 declare -A VARIANT_OPTIONS=() SUM=()
 

@@ -29,9 +29,12 @@ static const char help[] =
 	"  --batch N              frames handled at once, 1 to 256 (default 64). What came is sent on\n"
 	"                         before more is read: a lone frame never waits for others.\n"
 	"  --need-wakeup yes|no   wake the driver up only when it asks (default yes)\n"
-	"  --busy-poll USEC       the kernel polls the interface on our behalf, up to so long (default 0)\n"
+	"  --busy-poll USEC       poll the interface in this process, and so long after the last frame\n"
+	"                         before going to sleep (default 0: interrupts and sleep)\n"
 	"  --busy-budget N        frames of one such poll, 8 to 64 (default 64)\n"
 	"  --spin USEC            look for frames so long before going to sleep (default 0)\n"
+	"  --realtime yes|no      run before all other processes (SCHED_FIFO; needs CAP_SYS_NICE), so that a\n"
+	"                         busy machine makes no frame wait (default no)\n"
 	"  --checksum MODE        who completes partial checksums: the kernel (offload), this program\n"
 	"                         (complete), or the kernel where it can (auto, default)\n"
 	"\n"
@@ -96,6 +99,7 @@ static const struct option_rule rules[] = {
 	{ "busy-poll", 0, NUMBER, AT(busy_poll_us), 0, 100000, NULL },
 	{ "busy-budget", 0, NUMBER, AT(busy_budget), 8, 64, NULL },
 	{ "spin", 0, NUMBER, AT(spin_us), 0, 1000000, NULL },
+	{ "realtime", 0, WORD, AT(realtime), sizeof(bool), 0, "no yes" },
 	{ "checksum", 0, WORD, AT(offload), sizeof(enum options_choice), 0,
 	  "auto offload complete" },
 	{ "fragments", 0, WORD, AT(drop_fragments), sizeof(bool), 0, "kernel drop" },

@@ -30,7 +30,7 @@ struct options {
 	uint32_t nclients;
 	enum options_mode mode;
 	enum options_choice huge, offload;
-	bool need_wakeup, drop_fragments, drop_others, json, verbose, help, version;
+	bool need_wakeup, realtime, drop_fragments, drop_others, json, verbose, help, version;
 	uint32_t ring, batch, flows;
 	uint32_t busy_poll_us, busy_budget, spin_us;
 	uint32_t interval_s, duration_s;

@@ -278,6 +278,14 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	grep -q ', 2 queues,' "$BATS_TEST_TMPDIR/router.log"
 }
 
+@test "an interface that goes away ends the router, which says so" {
+	bed_up
+	router
+	ip -n "$(bed_ns sw)" link del router
+	run wait "$ROUTER_PID"
+	wait_until 20 grep -q 'eth0: the interface is gone' "$BATS_TEST_TMPDIR/router.log"
+}
+
 @test "jumbo frames: an MTU that does not fit is refused, with what would" {
 	bed_up
 	ip -n "$(bed_ns router)" link set eth0 mtu 9000

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -213,6 +214,13 @@ static int start(struct app *a)
 		err = open_router(a);
 	if (err)
 		return err;
+	if (a->opt.realtime) {
+		struct sched_param rt = { .sched_priority = 1 };
+
+		if (sched_setscheduler(0, SCHED_FIFO, &rt))
+			log_warn("not in real time: %s%s", strerror(errno),
+				 errno == EPERM ? " (needs CAP_SYS_NICE or ulimit -r)" : "");
+	}
 	/* Only now, or the kernel would get packets of living connections, and reset these. */
 	if (attach_leftovers(a->attach))
 		log_info("%s: removed the program of an xsk-router that was killed",
@@ -304,13 +312,18 @@ static void take_report(struct app *a, struct report *r, uint64_t ms)
 	port_report(a->port, r);
 }
 
-/* Return: whether a signal says that this is the end. */
-static bool wait_for_frames(struct app *a, uint64_t now, uint64_t until)
+enum waited {
+	GO_ON,
+	SIGNALLED,
+	GONE /* the interface */
+};
+
+static enum waited wait_for_frames(struct app *a, uint64_t now, uint64_t until)
 {
 	struct pollfd fds[FRONT_QUEUES + 1];
 	uint64_t deadline = router_deadline(a->router);
+	int ms, n, err;
 	uint32_t q;
-	int ms;
 
 	if (until > now + IDLE_MS)
 		until = now + IDLE_MS;
@@ -321,16 +334,28 @@ static bool wait_for_frames(struct app *a, uint64_t now, uint64_t until)
 	for (q = 0; q < a->link.rx; q++)
 		fds[q + 1] = (struct pollfd){ .fd = port_fd(a->port, q), .events = POLLIN };
 	a->sleeps++;
-	return poll(fds, a->link.rx + 1, ms) > 0 && fds[0].revents;
+	n = poll(fds, a->link.rx + 1, ms);
+	if (n > 0 && fds[0].revents)
+		return SIGNALLED;
+	/* A socket without its interface reports nothing else. */
+	err = n ? 0 : port_error(a->port);
+	if (!err)
+		return GO_ON;
+	log_error("%s: %s", a->opt.interface,
+		  err == -ENETDOWN ? "the interface is gone" : strerror(-err));
+	return GONE;
 }
 
-static void run(struct app *a)
+/* Return: 0 when told to end, -errno when the interface is gone. */
+static int run(struct app *a)
 {
-	uint64_t line_ms, last_us, us, ms, until, end;
+	uint64_t line_ms, last_us, us, ms, until, end, awake_us;
+	enum waited waited;
 	struct report before, r;
 	bool left = false;
 	uint32_t q, n;
 
+	awake_us = a->opt.spin_us > a->opt.busy_poll_us ? a->opt.spin_us : a->opt.busy_poll_us;
 	us = last_us = now_us();
 	a->start_ms = ms = us / 1000;
 	end = a->opt.duration_s ? ms + a->opt.duration_s * 1000ull : UINT64_MAX;
@@ -339,10 +364,12 @@ static void run(struct app *a)
 	for (;;) {
 		us = now_us();
 		ms = us / 1000;
+		if (a->opt.busy_poll_us)
+			port_busy_poll(a->port);
 		for (n = 0, q = 0; q < a->link.rx; q++)
 			n += one_batch(a, q, ms);
 		deferred(a, 0, ms);
-		if (n || left || a->opt.busy_poll_us)
+		if (n || left)
 			left = port_flush(a->port);
 		if (ms >= line_ms) {
 			take_report(a, &r, ms);
@@ -351,15 +378,15 @@ static void run(struct app *a)
 			line_ms += a->opt.interval_s * 1000ull;
 		}
 		if (ms >= end)
-			return;
+			return 0;
 		if (n) {
 			last_us = us;
 			/* Under load nobody else looks at signals. */
-			if (a->batches % 1024 || !wait_for_frames(a, ms, ms))
+			if (a->batches % 1024 || wait_for_frames(a, ms, ms) != SIGNALLED)
 				continue;
-			return;
+			return 0;
 		}
-		if (us - last_us < a->opt.spin_us)
+		if (us - last_us < awake_us)
 			continue;
 		until = left ? ms + LEFT_MS : UINT64_MAX;
 		if (until > line_ms)
@@ -368,9 +395,10 @@ static void run(struct app *a)
 			until = end;
 		/* What the requests above put into the ring. */
 		left = port_flush(a->port);
-		if (wait_for_frames(a, ms, until))
-			return;
-		if (a->opt.spin_us)
+		waited = wait_for_frames(a, ms, until);
+		if (waited != GO_ON)
+			return waited == GONE ? -ENETDOWN : 0;
+		if (awake_us)
 			last_us = now_us();
 	}
 }
@@ -461,8 +489,9 @@ int main(int argc, char **argv)
 	if (!err)
 		err = start(&a);
 	if (!err) {
-		run(&a);
-		err = write_summary(&a);
+		err = run(&a);
+		if (write_summary(&a))
+			err = -EIO;
 	}
 	stop(&a);
 	return err ? 1 : 0;

@@ -487,7 +487,25 @@ bool port_flush(struct port *p)
 	return left;
 }
 
+void port_busy_poll(struct port *p)
+{
+	uint32_t i;
+
+	for (i = 0; i < p->nqueues; i++)
+		recvfrom(p->queue[i].fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+}
+
 /* ---- state ---- */
+
+int port_error(const struct port *p)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (getsockopt(p->queue[0].fd, SOL_SOCKET, SO_ERROR, &err, &len))
+		return -errno;
+	return -err;
+}
 
 bool port_offloads(const struct port *p)
 {

@@ -73,6 +73,12 @@ void port_free(struct port *port, const struct frame *f);
 /** port_flush() - has sent what port_send() took, refills. Return: whether something is left over */
 bool port_flush(struct port *port);
 
+/** port_busy_poll() - lets the kernel look for frames in our own time */
+void port_busy_poll(struct port *port);
+
+/** port_error() - Return: 0, or why nothing will come any more: -ENETDOWN without an interface */
+int port_error(const struct port *port);
+
 /** port_offloads() - whether frames may have csum_offset */
 bool port_offloads(const struct port *port);
 bool port_zerocopy(const struct port *port);

@@ -40,7 +40,7 @@ static void test_defaults(void **state)
 	assert_int_equal(o.ring, 2048);
 	assert_int_equal(o.batch, 64);
 	assert_int_equal(o.flows, 65536);
-	assert_true(o.need_wakeup && o.drop_fragments && !o.drop_others && !o.json);
+	assert_true(o.need_wakeup && o.drop_fragments && !o.drop_others && !o.json && !o.realtime);
 	assert_int_equal(o.nclients, 0);
 	assert_int_equal(o.huge, CHOICE_AUTO);
 }
@@ -52,7 +52,7 @@ static void test_all(void **state)
 			       "--address 10.0.0.9 --mode skb --huge no --ring 64 --batch=256 "
 			       "--need-wakeup no --busy-poll 50 --busy-budget 8 --spin 7 "
 			       "--checksum complete --fragments kernel --others drop --flows 1 "
-			       "--interval 2 --duration 3 --summary file -o json -v"),
+			       "--interval 2 --duration 3 --summary file -o json -v --realtime yes"),
 			 0);
 	assert_string_equal(o.interface, "veth1");
 	assert_int_equal(o.nclients, 2);
@@ -61,7 +61,7 @@ static void test_all(void **state)
 	assert_int_equal(o.mode, OPTIONS_SKB);
 	assert_int_equal(o.huge, CHOICE_NO);
 	assert_int_equal(o.offload, CHOICE_NO);
-	assert_true(!o.need_wakeup && !o.drop_fragments && o.drop_others && o.json && o.verbose);
+	assert_true(!o.need_wakeup && !o.drop_fragments && o.drop_others && o.json && o.verbose && o.realtime);
 	assert_int_equal(o.ring, 64);
 	assert_int_equal(o.batch, 256);
 	assert_int_equal(o.busy_poll_us, 50);
@@ -133,7 +133,7 @@ static void test_help(void **state)
 					     "--busy-poll", "--busy-budget", "--spin",
 					     "--checksum",  "--fragments",   "--others",
 					     "--flows",	    "--interval",    "--duration",
-					     "--summary",   "--output",	     "--verbose" };
+					     "--summary",   "--output",	     "--verbose", "--realtime" };
 	size_t i;
 
 	(void)state;
