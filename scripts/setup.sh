@@ -12,10 +12,10 @@ set -euo pipefail
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
 # the first that the archive offers is installed, and none at all is only worth a note.
 declare -A why=(
-	[build]="compile xmasqd, xmasqctl and the BPF object"
+	[build]="compile xmasqd, xmasqctl, xsk-router and the BPF objects"
 	[demo]="two nodes in network namespaces, traffic between them, a look at the packets"
 	[test]="unit tests, end-to-end tests, packet crafting, fuzzing, a second clang for the verifier"
-	[afxdp]="compile xsk-router, the other routers and what measures them"
+	[afxdp]="the AF_XDP router's network, other routers and what measures them"
 	[docker]="the AF_XDP tests in containers"
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
 	[kernel]="build these kernels from Debian's source packages"
@@ -25,12 +25,12 @@ declare -A why=(
 declare -A pkgs=(
 	[build]="gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
 		libelf-dev zlib1g-dev libyaml-dev libmnl-dev libjson-c-dev nettle-dev
-		libmicrohttpd-dev"
+		libmicrohttpd-dev libxdp-dev"
 	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
 	[test]="bats libcmocka-dev gojq curl nftables wireshark-common python3 python3-scapy
 		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
-	[afxdp]="libxdp-dev xdp-tools ethtool nftables busybox curl iperf3 sockperf jq python3
+	[afxdp]="xdp-tools iproute2 ethtool nftables busybox curl iperf3 sockperf jq python3
 		iputils-ping procps"
 	[docker]="docker.io docker-compose"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs

@@ -265,7 +265,7 @@ int options_parse(struct options *o, int argc, char **argv, char *error, size_t 
 			if (arg[2 + len])
 				value = arg + 2 + len + 1;
 		} else {
-			r = arg[0] == '-' && arg[1] ? find(NULL, 0, arg[1]) : NULL;
+			r = arg[0] == '-' && arg[1] ? find("", 0, arg[1]) : NULL;
 			if (r && arg[2])
 				value = arg + 2;
 		}

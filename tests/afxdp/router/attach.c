@@ -81,7 +81,7 @@ static __u32 flags_of(const struct attach *a)
  */
 static int replace(struct attach *a, int old_fd)
 {
-	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = old_fd);
+	struct bpf_xdp_attach_opts opts = { .sz = sizeof(opts), .old_prog_fd = old_fd };
 	int err = xsk_front_bpf__load(a->skel);
 
 	if (err)
@@ -93,7 +93,7 @@ static int replace(struct attach *a, int old_fd)
 
 static int detach(struct attach *a)
 {
-	LIBBPF_OPTS(bpf_xdp_attach_opts, opts);
+	struct bpf_xdp_attach_opts opts = { .sz = sizeof(opts) };
 
 	if (!a->direct)
 		return xdp_program__detach(a->prog, a->ifindex, a->mode, 0);

@@ -20,13 +20,15 @@ static __be32 ip_of(const struct ifreq *ifr)
 }
 
 /* A driver without channels has one queue. */
-static void get_queues(int fd, struct ifreq *ifr, struct link *l)
+static void get_queues(int fd, struct ifreq ifr, struct link *l)
 {
 	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
+	int err;
 
 	l->rx = l->tx = 1;
-	ifr->ifr_data = (void *)&ch;
-	if (ioctl(fd, SIOCETHTOOL, ifr))
+	ifr.ifr_data = (void *)&ch;
+	err = ioctl(fd, SIOCETHTOOL, &ifr);
+	if (err)
 		return;
 	if (ch.rx_count + ch.combined_count)
 		l->rx = ch.rx_count + ch.combined_count;
@@ -43,7 +45,7 @@ int link_get(const char *name, struct link *l, const char **what)
 	*what = "name";
 	if (strlen(name) >= sizeof(ifr.ifr_name))
 		return -ENAMETOOLONG;
-	strcpy(ifr.ifr_name, name);
+	memcpy(ifr.ifr_name, name, strlen(name) + 1);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -67,7 +69,7 @@ int link_get(const char *name, struct link *l, const char **what)
 	l->addr = ip_of(&ifr);
 	ASK(SIOCGIFNETMASK, "netmask");
 	l->prefix = (uint8_t)__builtin_popcount(ip_of(&ifr));
-	get_queues(fd, &ifr, l);
+	get_queues(fd, ifr, l);
 cleanup:
 	close(fd);
 	return err;

@@ -19,8 +19,11 @@ static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 /* The qdisc that takes programs may be there already; then it stays. */
 static int attach(struct tc_nat_bpf *skel, int ifindex, sigset_t *set)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = bpf_program__fd(skel->progs.tc_nat));
+	struct bpf_tc_hook hook = { .sz = sizeof(hook),
+				    .ifindex = ifindex,
+				    .attach_point = BPF_TC_INGRESS };
+	struct bpf_tc_opts opts = { .sz = sizeof(opts),
+				    .prog_fd = bpf_program__fd(skel->progs.tc_nat) };
 	int err = bpf_tc_hook_create(&hook), ours = !err, sig;
 
 	if (err && err != -EEXIST)

@@ -48,12 +48,13 @@ static void test_defaults(void **state)
 static void test_all(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("--interface=veth1 --server 10.0.0.2 -c10.0.0.3 --client=10.0.0.4 "
-			       "--address 10.0.0.9 --mode skb --huge no --ring 64 --batch=256 "
-			       "--need-wakeup no --busy-poll 50 --busy-budget 8 --spin 7 "
-			       "--checksum complete --fragments kernel --others drop --flows 1 "
-			       "--interval 2 --duration 3 --summary file -o json -v --realtime yes"),
-			 0);
+	assert_int_equal(
+		parse("--interface=veth1 --server 10.0.0.2 -c10.0.0.3 --client=10.0.0.4 "
+		      "--address 10.0.0.9 --mode skb --huge no --ring 64 --batch=256 "
+		      "--need-wakeup no --busy-poll 50 --busy-budget 8 --spin 7 "
+		      "--checksum complete --fragments kernel --others drop --flows 1 "
+		      "--interval 2 --duration 3 --summary file -o json -v --realtime yes"),
+		0);
 	assert_string_equal(o.interface, "veth1");
 	assert_int_equal(o.nclients, 2);
 	assert_int_equal(o.clients[1], htonl(0x0a000004));
@@ -61,7 +62,8 @@ static void test_all(void **state)
 	assert_int_equal(o.mode, OPTIONS_SKB);
 	assert_int_equal(o.huge, CHOICE_NO);
 	assert_int_equal(o.offload, CHOICE_NO);
-	assert_true(!o.need_wakeup && !o.drop_fragments && o.drop_others && o.json && o.verbose && o.realtime);
+	assert_true(!o.need_wakeup && !o.drop_fragments && o.drop_others && o.json && o.verbose &&
+		    o.realtime);
 	assert_int_equal(o.ring, 64);
 	assert_int_equal(o.batch, 256);
 	assert_int_equal(o.busy_poll_us, 50);
@@ -127,13 +129,13 @@ static void test_refused(void **state)
 /* --help needs nothing else, and names every option. */
 static void test_help(void **state)
 {
-	static const char *const names[] = { "--interface", "--server",	     "--client",
-					     "--address",   "--mode",	     "--huge",
-					     "--ring",	    "--batch",	     "--need-wakeup",
-					     "--busy-poll", "--busy-budget", "--spin",
-					     "--checksum",  "--fragments",   "--others",
-					     "--flows",	    "--interval",    "--duration",
-					     "--summary",   "--output",	     "--verbose", "--realtime" };
+	static const char *const names[] = {
+		"--interface",	 "--server",   "--client",   "--address",     "--mode",
+		"--huge",	 "--ring",     "--batch",    "--need-wakeup", "--busy-poll",
+		"--busy-budget", "--spin",     "--checksum", "--fragments",   "--others",
+		"--flows",	 "--interval", "--duration", "--summary",     "--output",
+		"--verbose",	 "--realtime"
+	};
 	size_t i;
 
 	(void)state;
