@@ -241,11 +241,13 @@ uint64_t router_deadline(const struct router *r)
 	return arp_deadline(r->arp);
 }
 
-void router_not_sent(struct router *r, uint32_t len, enum why why)
+void router_not_sent(struct router *r, uint32_t len, enum why why, bool request)
 {
 	r->stats.tx--;
 	r->stats.tx_bytes -= len;
-	r->stats.why[WHY_OK]--;
+	/* What came in is counted once; a request did not. */
+	if (!request)
+		r->stats.why[WHY_OK]--;
 	r->stats.why[why]++;
 }
 

@@ -76,8 +76,11 @@ uint32_t router_request(struct router *r, uint8_t *frame, uint64_t now_ms);
 /** router_deadline() - as arp_deadline() */
 uint64_t router_deadline(const struct router *r);
 
-/** router_not_sent() - a frame with verdict ROUTER_SEND was not sent, for this reason */
-void router_not_sent(struct router *r, uint32_t len, enum why why);
+/**
+ * router_not_sent() - a frame that was to be sent could not be
+ * @request: it came from router_request(); else it had the verdict ROUTER_SEND
+ */
+void router_not_sent(struct router *r, uint32_t len, enum why why, bool request);
 
 const struct router_stats *router_stats(const struct router *r);
 void router_arp_stats(const struct router *r, struct arp_stats *stats);

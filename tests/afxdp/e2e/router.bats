@@ -276,6 +276,12 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	router_end
 	summary '(.queues | length) == 2 and .dropped == 0'
 	grep -q ', 2 queues,' "$BATS_TEST_TMPDIR/router.log"
+	# Fewer to send on than to receive from.
+	inside router ethtool -L eth0 rx 2 tx 1
+	router
+	flow client tcp "$ROUTER" 80 --connections 32 --rounds 50
+	router_end
+	summary '(.queues | length) == 2 and .dropped == 0'
 }
 
 @test "an interface that goes away ends the router, which says so" {

@@ -3,6 +3,9 @@
 #
 # ./start, ./stop and ./huge, as docs/afxdp.md and the README have them.
 
+# The addresses come from bed.bash, which e2e_env reads.
+# shellcheck disable=SC2153
+
 load lib
 
 setup() {

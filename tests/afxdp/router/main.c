@@ -238,11 +238,11 @@ static int start(struct app *a)
 
 /* ---- work ---- */
 
-static void send_or_drop(struct app *a, uint32_t q, const struct frame *f)
+static void send_or_drop(struct app *a, uint32_t q, const struct frame *f, bool request)
 {
 	if (port_send(a->port, q, f))
 		return;
-	router_not_sent(a->router, f->len, WHY_TX_FULL);
+	router_not_sent(a->router, f->len, WHY_TX_FULL, request);
 	port_free(a->port, f);
 }
 
@@ -256,16 +256,16 @@ static void deferred(struct app *a, uint32_t q, uint64_t ms)
 
 	while ((len = router_request(a->router, request, ms))) {
 		if (!port_alloc(a->port, &f)) {
-			router_not_sent(a->router, len, WHY_TX_FULL);
+			router_not_sent(a->router, len, WHY_TX_FULL, true);
 			continue;
 		}
 		memcpy(f.data, request, len);
 		f.len = len;
-		send_or_drop(a, q, &f);
+		send_or_drop(a, q, &f, true);
 	}
 	while (router_next(a->router, &f, &verdict)) {
 		if (verdict == ROUTER_SEND)
-			send_or_drop(a, q, &f);
+			send_or_drop(a, q, &f, false);
 		else
 			port_free(a->port, &f);
 	}
@@ -282,7 +282,7 @@ static uint32_t one_batch(struct app *a, uint32_t q, uint64_t ms)
 			__builtin_prefetch(frames[i + 2].data);
 		switch (router_input(a->router, &frames[i], ms)) {
 		case ROUTER_SEND:
-			send_or_drop(a, q, &frames[i]);
+			send_or_drop(a, q, &frames[i], false);
 			break;
 		case ROUTER_DROP:
 			port_free(a->port, &frames[i]);

@@ -201,6 +201,25 @@ static void test_both_ways(void **state)
 	assert_int_equal(router_stats(r)->partial, 1);
 }
 
+/* Each frame that came is counted once, whatever became of it. */
+static void test_not_sent(void **state)
+{
+	const struct router_stats *s = router_stats(r);
+	uint64_t tx, ok;
+
+	(void)state;
+	resolve(SERVER, mac_server);
+	tx = s->tx;
+	ok = s->why[WHY_OK];
+	router_not_sent(r, 60, WHY_TX_FULL, false);
+	assert_int_equal(s->tx, tx - 1);
+	assert_int_equal(s->why[WHY_OK], ok - 1);
+	router_not_sent(r, 42, WHY_TX_FULL, true);
+	assert_int_equal(s->tx, tx - 2);
+	assert_int_equal(s->why[WHY_OK], ok - 1);
+	assert_int_equal(s->why[WHY_TX_FULL], 2);
+}
+
 static void test_offload(void **state)
 {
 	struct build b = from_client(), want = b;
@@ -657,12 +676,12 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_both_ways),	TEST(test_offload),	  TEST(test_two_clients),
-		TEST(test_error),	TEST(test_rules),	  TEST(test_one_client),
-		TEST(test_table_full),	TEST(test_vlan),	  TEST(test_arp_answer),
-		TEST(test_arp_ignored), TEST(test_arp_no_answer), TEST(test_arp_order),
-		TEST(test_arp_age),	TEST(test_arp_liar),	  TEST(test_arp_replaced),
-		TEST(test_arp_many),
+		TEST(test_both_ways),	 TEST(test_not_sent),	 TEST(test_offload),
+		TEST(test_two_clients),	 TEST(test_error),	 TEST(test_rules),
+		TEST(test_one_client),	 TEST(test_table_full),	 TEST(test_vlan),
+		TEST(test_arp_answer),	 TEST(test_arp_ignored), TEST(test_arp_no_answer),
+		TEST(test_arp_order),	 TEST(test_arp_age),	 TEST(test_arp_liar),
+		TEST(test_arp_replaced), TEST(test_arp_many),
 	};
 
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);
