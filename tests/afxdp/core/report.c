@@ -88,6 +88,10 @@ void report_text(FILE *out, const struct report *r)
 		"  partial checksums %" PRIu64 ", batches %" PRIu64 ", wakeups %" PRIu64
 		", sleeps %" PRIu64 "\n",
 		r->router.partial, r->batches, r->kicks, r->sleeps);
+	fprintf(out, "  CPU time %.3f s here, %.3f s in the kernel, %.0f ns a frame\n",
+		(double)r->user_us / 1e6, (double)r->kernel_us / 1e6,
+		r->router.rx ? (double)(r->user_us + r->kernel_us) * 1000 / (double)r->router.rx
+			     : 0);
 	fprintf(out,
 		"  flows %u now, %" PRIu64 " made; ARP: %u known, %" PRIu64 " asked, %" PRIu64
 		" conflicts\n",
@@ -162,6 +166,8 @@ int report_json(FILE *out, const struct report *r)
 	add(top, "batches", r->batches);
 	add(top, "wakeups", r->kicks);
 	add(top, "sleeps", r->sleeps);
+	add(top, "cpu_user_us", r->user_us);
+	add(top, "cpu_kernel_us", r->kernel_us);
 	add(top, "flows", r->flows);
 	add(top, "flows_made", r->router.flows);
 	add(top, "frames", r->frames);

@@ -21,6 +21,7 @@ struct report_queue {
  * struct report - a moment
  * @kicks: system calls that sent
  * @sleeps: system calls that waited for frames
+ * @user_us, @kernel_us: CPU time of the process
  * @frames, @free: buffers in all, and those that are nowhere
  */
 struct report {
@@ -30,6 +31,7 @@ struct report {
 	struct report_queue queue[FRONT_QUEUES];
 	uint64_t front[FRONT_COUNTS];
 	uint64_t kicks, sleeps, batches;
+	uint64_t user_us, kernel_us;
 	uint32_t frames, free;
 	struct router_stats router;
 	struct arp_stats arp;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -295,8 +296,15 @@ static uint32_t one_batch(struct app *a, uint32_t q, uint64_t ms)
 	return n;
 }
 
+static uint64_t in_us(const struct timeval *tv)
+{
+	return (uint64_t)tv->tv_sec * 1000000 + (uint64_t)tv->tv_usec;
+}
+
 static void take_report(struct app *a, struct report *r, uint64_t ms)
 {
+	struct rusage used = { 0 };
+
 	memset(r, 0, sizeof(*r));
 	r->interface = a->opt.interface;
 	r->mode = mode_text(a);
@@ -305,6 +313,9 @@ static void take_report(struct app *a, struct report *r, uint64_t ms)
 	r->ms = ms - a->start_ms;
 	r->sleeps = a->sleeps;
 	r->batches = a->batches;
+	getrusage(RUSAGE_SELF, &used);
+	r->user_us = in_us(&used.ru_utime);
+	r->kernel_us = in_us(&used.ru_stime);
 	r->router = *router_stats(a->router);
 	r->flows = router_flows(a->router);
 	router_arp_stats(a->router, &r->arp);

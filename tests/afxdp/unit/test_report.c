@@ -36,6 +36,8 @@ static struct report sample(void)
 	r.queue[0].rx = 23;
 	r.queue[1].rx = 1;
 	r.kicks = 90;
+	r.user_us = 200;
+	r.kernel_us = 1300;
 	return r;
 }
 
@@ -88,6 +90,7 @@ static void test_json(void **state)
 	assert_int_equal(number(top, "rx", NULL), 1000);
 	assert_int_equal(number(top, "rx_pps", NULL), 500);
 	assert_int_equal(number(top, "dropped", NULL), 52);
+	assert_int_equal(number(top, "cpu_kernel_us", NULL), 1300);
 	assert_int_equal(number(top, "why", "ttl"), 5);
 	assert_int_equal(number(top, "xdp", "no-socket"), 17);
 	for (i = 1; i < WHY_COUNT; i++)
@@ -111,6 +114,7 @@ static void test_text(void **state)
 	report_text(out, &r);
 	fclose(out);
 	assert_non_null(strstr(text, "eth0: native, copies, huge pages"));
+	assert_non_null(strstr(text, "1500 ns a frame"));
 	assert_non_null(strstr(text, "ttl"));
 	assert_non_null(strstr(text, "queue 1 rx-ring-full"));
 	assert_null(strstr(text, "queue 0 rx-ring-full"));
