@@ -93,46 +93,49 @@ def table(rows, title):
     return "\n".join(out) + "\n"
 
 
-def plot(rows, title):
-    routers = list(rows)
-    base = routers[0]
-    keys = [k for k in PLOTTED if all(ratio(rows, r, base, k) is not None for r in routers)]
-    if not keys:
-        keys = [k for k in PLOTTED if any(k in rows[r] for r in routers)]
-    more = {key: better for key, _, _, better in MEASURES}
-    width, height, left, top = 900, 420, 50, 70
-    panel, bottom = height - top - 60, height - 60
+def panel(rows, keys, top, height, name):
+    """One set of groups of bars, with its own scale: figures of which more, or less, is better."""
+    routers, base = list(rows), list(rows)[0]
+    left, width, bottom = 50, 850, top + height
     shown = {(k, r): ratio(rows, r, base, k) or 0 for k in keys for r in routers}
     most = max(list(shown.values()) + [1]) * 1.08
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
-           "<style>text{font:12px system-ui,sans-serif;fill:#1f2328}"
-           ".t{font-size:15px;font-weight:600}.v{font-size:10px}</style>",
-           f'<rect width="{width}" height="{height}" fill="#fff"/>',
-           f'<text x="{left}" y="22" class="t">Ratio to {escape(base)}: '
-           f"{escape(title)}</text>"]
-    x = left
-    for i, router in enumerate(routers):
-        out.append(f'<rect x="{x}" y="36" width="12" height="12" fill="{COLOURS[i % 8]}"/>'
-                   f'<text x="{x + 17}" y="46">{escape(router)}</text>')
-        x += 40 + 7 * len(router)
-    group = (width - left - 20) / max(len(keys), 1)
+    line = bottom - height / most
+    out = [f'<text x="{left}" y="{top - 10}">{name}</text>',
+           f'<path d="M{left} {line:.1f}H{left + width - 20}" stroke="#999" stroke-dasharray="4 3"/>',
+           f'<text x="{left - 8}" y="{line + 4:.1f}" text-anchor="end">1</text>',
+           f'<path d="M{left} {bottom}H{left + width - 20}" stroke="#333"/>']
+    group = (width - 20) / max(len(keys), 1)
     bar = group * 0.8 / len(routers)
-    line = bottom - panel / most
-    out.append(f'<path d="M{left} {line:.1f}H{width - 20}" stroke="#999" stroke-dasharray="4 3"/>'
-               f'<text x="{left - 8}" y="{line + 4:.1f}" text-anchor="end">1</text>'
-               f'<path d="M{left} {bottom}H{width - 20}" stroke="#333"/>')
     for g, key in enumerate(keys):
         x0 = left + g * group + group * 0.1
         for i, router in enumerate(routers):
-            tall = panel * shown[key, router] / most
+            tall = height * shown[key, router] / most
+            mid = x0 + (i + 0.5) * bar
             out.append(f'<rect x="{x0 + i * bar + 1:.1f}" y="{bottom - tall:.1f}" '
                        f'width="{bar - 2:.1f}" height="{tall:.1f}" fill="{COLOURS[i % 8]}"/>'
-                       f'<text x="{x0 + (i + 0.5) * bar:.1f}" y="{bottom - tall - 3:.1f}" class="v" '
+                       f'<text x="{mid:.1f}" y="{bottom - tall - 3:.1f}" class="v" '
                        f'text-anchor="middle">{shown[key, router]:.2f}</text>')
-        mid = x0 + group * 0.4
-        out.append(f'<text x="{mid:.1f}" y="{bottom + 18}" text-anchor="middle">{SHORT[key]}</text>'
-                   f'<text x="{mid:.1f}" y="{bottom + 34}" text-anchor="middle" class="v">'
-                   f'{"more" if more[key] else "less"} is better</text>')
+        out.append(f'<text x="{x0 + group * 0.4:.1f}" y="{bottom + 18}" text-anchor="middle">'
+                   f"{SHORT[key]}</text>")
+    return out
+
+
+def plot(rows, title):
+    routers, base = list(rows), list(rows)[0]
+    keys = [k for k in PLOTTED if all(ratio(rows, r, base, k) is not None for r in routers)]
+    better = {key: more for key, _, _, more in MEASURES}
+    out = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 560">',
+           "<style>text{font:12px system-ui,sans-serif;fill:#1f2328}"
+           ".t{font-size:15px;font-weight:600}.v{font-size:10px}</style>",
+           '<rect width="900" height="560" fill="#fff"/>',
+           f'<text x="50" y="24" class="t">Ratio to {escape(base)}: {escape(title)}</text>']
+    x = 50
+    for i, router in enumerate(routers):
+        out.append(f'<rect x="{x}" y="38" width="12" height="12" fill="{COLOURS[i % 8]}"/>'
+                   f'<text x="{x + 17}" y="48">{escape(router)}</text>')
+        x += 40 + 7 * len(router)
+    out += panel(rows, [k for k in keys if better[k]], 90, 180, "more is better")
+    out += panel(rows, [k for k in keys if not better[k]], 330, 190, "less is better")
     return "\n".join(out + ["</svg>"]) + "\n"
 
 

@@ -47,7 +47,7 @@ start()
 # router [options]: runs until router_end; log in router.log, summary in router.json
 router()
 {
-	start "$BATS_TEST_TMPDIR/router.log" ' queue' router "$ROUTER_BIN" -i eth0 -s "$SERVER" \
+	start "$BATS_TEST_TMPDIR/router.log" ' queues\?, ' router "$ROUTER_BIN" -i eth0 -s "$SERVER" \
 		-o json --summary "$BATS_TEST_TMPDIR/router.json" "$@" || return 1
 	ROUTER_PID=${PIDS[-1]}
 }

@@ -32,7 +32,7 @@ figure() { awk -F, -v r="$1" -v m="$2" '$2 == r && $3 == m { print $4; exit }' "
 			[ -n "$(figure $router $what)" ] || { echo "no $what of $router"; cat "$OUT/client.log"; return 1; }
 		done
 		[ "$(figure $router ping_loss_percent)" = 0 ]
-		[ "$(awk -v x="$(figure $router pps)" 'BEGIN { print x > 1000 }')" = 1 ]
+		[ "$(awk -v x="$(figure $router pps)" 'BEGIN { print (x > 1000) }')" = 1 ]
 	done
 	run ! grep -q _wrong "$OUT/raw.csv"
 	grep -q '^| HTTP get, 100 MiB, s |' "$OUT/table.md"

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <xdp/xsk.h>
 
@@ -31,6 +32,7 @@
 #define HUGE_PAGE   (2ull << 20)
 #define CHUNK_SMALL 2048u
 #define CHUNK_LARGE 4096u /* no more than a page */
+#define BIND_TRIES  400	  /* 5 ms apart */
 #define KICKS	    8	  /* tries to have everything sent, in one go */
 
 /* struct xdp_umem_reg of 6.8; older kernels read as much of it as they know. */
@@ -218,6 +220,22 @@ static int make_rings(struct port *p, struct queue *q, bool receives)
 	return err;
 }
 
+/* The kernel lets a queue go some time after the socket that had it was closed: of a router that
+ * was killed and started again, say. */
+static int try_bind(int fd, const struct sockaddr_xdp *sxdp)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	int tries, err = 0;
+
+	for (tries = 0; tries < BIND_TRIES; tries++) {
+		err = bind(fd, (const struct sockaddr *)sxdp, sizeof(*sxdp)) ? -errno : 0;
+		if (err != -EBUSY)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return err;
+}
+
 static int bind_queue(struct port *p, uint32_t i)
 {
 	struct sockaddr_xdp sxdp = { .sxdp_family = AF_XDP,
@@ -225,26 +243,28 @@ static int bind_queue(struct port *p, uint32_t i)
 				     .sxdp_queue_id = i };
 	struct queue *q = &p->queue[i];
 	__u16 wakeup = p->cfg.need_wakeup ? XDP_USE_NEED_WAKEUP : 0;
+	int err;
 
 	if (i) {
 		/* The mode is that of the first. */
 		sxdp.sxdp_flags = XDP_SHARED_UMEM;
 		sxdp.sxdp_shared_umem_fd = (__u32)p->queue[0].fd;
-		return bind(q->fd, (struct sockaddr *)&sxdp, sizeof(sxdp)) ? -errno : 0;
+		return try_bind(q->fd, &sxdp);
 	}
 	if (p->cfg.zerocopy != PORT_NO) {
 		sxdp.sxdp_flags = wakeup | XDP_ZEROCOPY;
-		p->zerocopy = !bind(q->fd, (struct sockaddr *)&sxdp, sizeof(sxdp));
-		if (p->zerocopy)
+		err = try_bind(q->fd, &sxdp);
+		p->zerocopy = !err;
+		if (!err)
 			return 0;
 		if (p->cfg.zerocopy == PORT_YES) {
 			log_error("%s: its driver has no zero-copy (%s): use --mode auto",
-				  p->cfg.interface, strerror(errno));
-			return -EOPNOTSUPP;
+				  p->cfg.interface, strerror(-err));
+			return err;
 		}
 	}
 	sxdp.sxdp_flags = wakeup | XDP_COPY;
-	return bind(q->fd, (struct sockaddr *)&sxdp, sizeof(sxdp)) ? -errno : 0;
+	return try_bind(q->fd, &sxdp);
 }
 
 /* What makes it faster; none of it has to be there. */
