@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../.."
 root=$1/rootfs
 built=(xsk-router tc-nat pps)
 tools=(busybox iperf3 sockperf curl ping nft)
-applets="sh cat kill sleep sha256sum rm sysctl head ip ls"
+applets="sh cat kill sleep sha256sum rm sysctl head ip ls taskset"
 
 # libraries PROGRAM...: files that the loader would open
 libraries() {

@@ -197,6 +197,31 @@ m_udp() {
 	record udp_loss_percent "$lost"
 }
 
+# pin CPUS: router and servers run there
+pin() {
+	local who name pid
+	for who in router:xsk server:sockperf-udp server:sockperf-tcp; do
+		name=${who#*:} who=${who%:*}
+		pid=$(on $who cat "$(pidfile $who "$name")" 2>/dev/null) || continue
+		on $who taskset -pc "$1" "$pid" >/dev/null 2>&1 || :
+	done
+}
+
+# Round trips with all processes on one CPU: the CPU time of the whole way, without what it takes to
+# wake another CPU up, which on virtual machines is most of it and changes from run to run.
+m_trip() {
+	local proto port out option
+	pin 0
+	for proto in udp tcp; do
+		port=11111 option=()
+		[ $proto = udp ] || port=11112 option=(--tcp)
+		out=$(on client taskset -c 0 sockperf pp "${option[@]}" -i "$TARGET" -p $port -t "$SECS" \
+			--full-rtt 2>&1) || :
+		record "${proto}_trip_us" "$(sed -n 's/.*percentile 50.000 *= *\([0-9.]*\).*/\1/p' <<<"$out")"
+	done
+	pin "0-$(($(nproc) - 1))"
+}
+
 # sockperf's round trips; its percentiles are of half of them.
 m_latency() {
 	local proto port out option

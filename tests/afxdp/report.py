@@ -29,6 +29,8 @@ MEASURES = [  # key, what it is, digits, whether more is better
     ("tcp_rtt_p99_us", "99th percentile, µs", 1, False),
     ("udp_rtt_us", "UDP round trip, median, µs", 1, False),
     ("udp_rtt_p99_us", "99th percentile, µs", 1, False),
+    ("tcp_trip_us", "TCP round trip on one CPU, median, µs", 1, False),
+    ("udp_trip_us", "UDP round trip on one CPU, median, µs", 1, False),
     ("ping_us", "ping, median, µs", 0, False),
     ("ping_p99_us", "99th percentile, µs", 0, False),
     ("ping_loss_percent", "its loss, %", 2, False),
@@ -39,10 +41,10 @@ MEASURES = [  # key, what it is, digits, whether more is better
     ("http_100m_s", "HTTP get, 100 MiB, s", 2, False),
 ]
 WRONG = ["tcp_wrong", "udp_wrong", "http_wrong"]
-PLOTTED = ["tcp1_up_gbit", "tcp1_down_gbit", "tcp8_up_gbit", "pps", "tcp1_up_cpu", "pps_cpu", "tcp_rtt_us", "udp_rtt_us",
+PLOTTED = ["tcp1_up_gbit", "tcp1_down_gbit", "tcp8_up_gbit", "pps", "tcp1_up_cpu", "pps_cpu", "tcp_trip_us", "udp_trip_us",
            "http_100m_s"]
 SHORT = {"tcp1_up_gbit": "TCP up", "tcp1_down_gbit": "TCP down", "tcp8_up_gbit": "TCP × 8",
-         "pps": "64 bytes, /s", "tcp1_up_cpu": "CPU / GB", "pps_cpu": "CPU / frame", "tcp_rtt_us": "TCP trip", "udp_rtt_us": "UDP trip",
+         "pps": "64 bytes, /s", "tcp1_up_cpu": "CPU / GB", "pps_cpu": "CPU / frame", "tcp_trip_us": "TCP trip", "udp_trip_us": "UDP trip",
          "ping_us": "ping", "http_100m_s": "HTTP 100 M"}
 COLOURS = ["#8c959f", "#4a7ebb", "#d4783c", "#1a7f7a", "#8a5fb0", "#b8860b", "#c2506b", "#5b8c3e"]
 

@@ -28,7 +28,7 @@ figure() { awk -F, -v r="$1" -v m="$2" '$2 == r && $3 == m { print $4; exit }' "
 	AFXDP_RESULT=$OUT bash -euxo pipefail "$BATS_TEST_TMPDIR/readme.sh" 3>&-
 	for router in direct nft tc xsk; do
 		for what in ping_us http_1k_s http_100m_s tcp1_up_gbit tcp1_down_gbit tcp8_up_gbit \
-			tcp8_down_gbit udp_mbit udp_rtt_us tcp_rtt_us pps tcp1_up_cpu; do
+			tcp8_down_gbit udp_mbit udp_rtt_us tcp_rtt_us tcp_trip_us pps tcp1_up_cpu; do
 			[ -n "$(figure $router $what)" ] || { echo "no $what of $router"; cat "$OUT/client.log"; return 1; }
 		done
 		[ "$(figure $router ping_loss_percent)" = 0 ]
