@@ -340,7 +340,7 @@ setup: ## Install the packages that building, the demo and the tests need (Debia
 demo: ## Show xmasq at work on a two-node test bed (root)
 	@$(NEED_ROOT)
 	@scripts/setup.sh build demo
-	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@$(BUILD_ALL) all tools; rc=$$?; $(GIVE_BACK); exit $$rc
 	@scripts/demo.sh
 
 check: ## Build and run every test (root)
