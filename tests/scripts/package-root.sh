@@ -49,6 +49,9 @@ make_root() {
 		if [ ! -d "$dir" ]; then
 			echo "making a Debian root in $dir, some two minutes" >&2
 			rm -rf "$dir.part"
+			# The proxy that apt knows, if any.
+			proxy=$(apt-config shell proxy Acquire::http::Proxy | sed "s/^proxy='\(.*\)'$/\1/")
+			[ -z "$proxy" ] || export http_proxy=$proxy
 			debootstrap --variant=minbase --include="$list" "$suite" "$dir.part" \
 				"$mirror" >"$dir.log" 2>&1 || {
 				tail -n 20 "$dir.log" >&2
