@@ -61,7 +61,9 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **socket_con
 		return;
 	}
 	info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-	for (size_t i = 0; info && i < HTTPD_CLIENTS; i++) {
+	if (!info)
+		return;
+	for (size_t i = 0; i < HTTPD_CLIENTS; i++) {
 		struct client *x = &h->clients[i];
 
 		if (x->fd < 0)
