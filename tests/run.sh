@@ -19,7 +19,8 @@
 #            Docker where there is any; root)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
-#            some ten minutes each
+#            some ten minutes each. Kernels and machines are begun at once, in the time that the
+#            suites before this one leave
 #
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
@@ -44,15 +45,18 @@ passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
 child=      # process group of the running test program, for the trap
 watcher=    # xmt-stall, where there is one
+vm_worker=  # what boots the machines of the suite vm
 
 tmp=$(mktemp -d) || exit 1
 
 cleanup() {
 	[ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
 	[ -z "$watcher" ] || kill "$watcher" 2>/dev/null
-	for pid in "$tmp"/vm/*.pid; do
-		kill "$(<"$pid")" 2>/dev/null
-	done
+	if [ -n "$vm_worker" ]; then
+		# vm.sh and build.sh take what they started with them.
+		# shellcheck disable=SC2046 # words
+		kill $(tree "$vm_worker") 2>/dev/null
+	fi
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
@@ -289,56 +293,102 @@ suite_afxdp() {
 	run_bats tests/afxdp/e2e/*.bats
 }
 
-# vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: in the background; FILE.done tells the end
+# vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: FILE.tap, FILE.err, and at the end FILE.done
 vm_row() {
 	local file=$1 kernel=$2 what=$3 rc=0 stock=()
 
 	[ "$kernel" = "${kernel%-stock}" ] || stock=(--stock)
-	timeout -k 10 "$(left)" scripts/vm.sh run --kernel "${kernel%-stock}" "${stock[@]}" \
-		--cpus 1 --timeout "$(left)" --strict \
+	scripts/vm.sh run --kernel "${kernel%-stock}" "${stock[@]}" \
+		--cpus 1 --timeout 3600 --strict \
 		--env CI="${CI:-}" --env BUILD="$BUILD" --env XM_OVERLAY="${4#-}" \
 		--env XM_UNDERLAY="${5#-}" --env XM_POD="${6#-}" --env XM_MODE="${7#-}" \
-		-- tests/vm/guest.sh "$what" >"$file.tap" 2>"$file.err" </dev/null &
-	echo $! >"$file.pid"
-	wait $! || rc=$?
-	rm "$file.pid"
+		-- tests/vm/guest.sh "$what" >"$file.tap" 2>"$file.err" </dev/null || rc=$?
 	echo "$rc" >"$file.done"
 }
 
-suite_vm() {
-	local set kernel what overlay underlay pods mode name names=() rows=() kernels=() i next=0
+vm_names=() vm_rows=() vm_kernels=()
 
-	need_root vm || return
+# The lines of the matrix that are wanted, and the kernels that they need
+vm_matrix() {
+	local set kernel what overlay underlay pods mode name
+
 	while read -r set kernel what overlay underlay pods mode; do
 		[[ $set != '#'* && " ${XM_VM_SET:-ci} " == *" $set "* ]] || continue
 		name="$kernel $what $overlay $underlay $pods $mode"
 		[[ ${name// -/} =~ ${XM_VM_ONLY:-} ]] || continue
-		names+=("${name// -/}")
-		rows+=("$name")
-		[[ " ${kernels[*]} " == *" $kernel "* ]] || kernels+=("$kernel")
+		vm_names+=("${name// -/}")
+		vm_rows+=("$name")
+		[[ " ${vm_kernels[*]} " == *" $kernel "* ]] || vm_kernels+=("$kernel")
 	done <tests/vm/matrix
-	for kernel in "${kernels[@]}"; do
-		i=()
-		[ "$kernel" = "${kernel%-stock}" ] || i=(--stock)
-		kernel-patch/build.sh --kernel "${kernel%-stock}" --config vm "${i[@]}" \
-			--print-image >/dev/null || {
-			fail "vm: no kernel $kernel"
-			return
+}
+
+# Builds the kernels that are missing, then boots one machine for each processor, in order.
+vm_work() {
+	local kernel stock i
+
+	for kernel in "${vm_kernels[@]}"; do
+		stock=()
+		[ "$kernel" = "${kernel%-stock}" ] || stock=(--stock)
+		kernel-patch/build.sh --kernel "${kernel%-stock}" --config vm "${stock[@]}" \
+			--print-image >/dev/null 2>"$tmp/vm/kernel.err" || {
+			echo "$kernel" >"$tmp/vm/kernel.bad"
+			break
 		}
 	done
+	: >"$tmp/vm/kernels.done"
+	[ ! -e "$tmp/vm/kernel.bad" ] || return
+	for i in "${!vm_rows[@]}"; do
+		[ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n
+		# shellcheck disable=SC2086 # words
+		vm_row "$tmp/vm/$i" ${vm_rows[$i]} &
+	done
+	wait
+}
+
+# tree PID: the process and what descends from it
+tree() {
+	local p
+
+	echo "$1"
+	for p in $(pgrep -P "$1"); do
+		tree "$p"
+	done
+}
+
+# The suite's work in the background. While other suites run it gets the time that they leave: they
+# wait most of theirs, and a machine that is emulated computes.
+vm_begin() {
+	vm_matrix
+	mkdir -p "$tmp/vm"
+	vm_work </dev/null &
+	vm_worker=$!
+	chrt -i -p 0 "$vm_worker" 2>/dev/null || renice -n 19 -p "$vm_worker" >/dev/null
+}
+
+suite_vm() {
+	local i
+
+	need_root vm || return
+	if [ -z "$vm_worker" ]; then
+		vm_begin
+	fi
+	# shellcheck disable=SC2046 # words
+	for i in $(tree "$vm_worker"); do
+		chrt -a -o -p 0 "$i" 2>/dev/null
+	done
+	until [ -e "$tmp/vm/kernels.done" ]; do
+		sleep 0.5
+	done
+	[ ! -e "$tmp/vm/kernel.bad" ] || {
+		fail "vm: no kernel $(<"$tmp/vm/kernel.bad")" "$(tail -n 20 "$tmp/vm/kernel.err")"
+		return
+	}
 	# As long as the machines take, not the kernels.
 	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[vm]}}))
-	mkdir -p "$tmp/vm"
 	[ -n "${XM_VM_ONLY:-}" ] || run_bats tests/vm/*.bats
-	for i in "${!rows[@]}"; do
-		# One machine for each processor, started in order.
-		while [ $next -lt ${#rows[@]} ] && [ $((next - i)) -lt "$(nproc)" ]; do
-			# shellcheck disable=SC2086 # words
-			vm_row "$tmp/vm/$next" ${rows[$next]} &
-			next=$((next + 1))
-		done
+	for i in "${!vm_rows[@]}"; do
 		# shellcheck disable=SC2016 # for the inner shell
-		run_tap "vm ${names[$i]}" "$(($(left) + 30))" bash -c '
+		run_tap "vm ${vm_names[$i]}" "$(($(left) + 30))" bash -c '
 			until [ -e "$0.done" ]; do sleep 0.2; done
 			cat "$0.tap"
 			cat "$0.err" >&2
@@ -362,6 +412,9 @@ for suite in "${suites[@]}"; do
 	fi
 done
 
+case " ${suites[*]} " in
+*" vm "*) [ "$(id -u)" != 0 ] || vm_begin ;;
+esac
 for suite in "${suites[@]}"; do
 	start=$SECONDS
 	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[$suite]}}))
