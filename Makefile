@@ -409,7 +409,8 @@ uninstall: ## Remove what install put there, except the configuration
 		echo "kept the configuration in $(DESTDIR)$(SYSCONFDIR)/xmasq"; fi
 
 # In a copy of the tree, which a build would leave its traces in: what git knows and what is new, but
-# nothing that is deleted.
+# nothing that is deleted. A tree that is no release is later than the one before it, and each commit
+# later than its parents: 0.1.0+git456.1a2b3c4.
 deb: ## Build the Debian package, build/deb/xmasq_*.deb
 	@scripts/setup.sh build package
 	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb/xmasq
@@ -417,6 +418,10 @@ deb: ## Build the Debian package, build/deb/xmasq_*.deb
 		find . -path './$(BUILD)' -prune -o -type f,l -printf '%P\0'; } | \
 		xargs -0 -I{} find {} -maxdepth 0 -print0 2>/dev/null | \
 		tar -c --null -T - | tar -x -C $(BUILD)/deb/xmasq
+	@count=$$($(GIT) rev-list --count HEAD 2>/dev/null) || exit 0; \
+		$(GIT) describe --tags --exact-match HEAD >/dev/null 2>&1 || \
+		sed -i "1s/(\([^)]*\))/(\1+git$$count.$$($(GIT) rev-parse --short HEAD))/" \
+			$(BUILD)/deb/xmasq/debian/changelog
 	@cd $(BUILD)/deb/xmasq && env -u MAKEFLAGS -u MFLAGS dpkg-buildpackage -us -uc -b
 	@$(GIVE_BACK); ls $(BUILD)/deb/*.deb
 
