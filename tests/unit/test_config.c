@@ -51,6 +51,9 @@ static void test_defaults(void **state)
 	assert_true(c.reserve_port);
 	assert_false(c.cleanup_on_exit);
 	assert_string_equal(c.metrics_listen, "127.0.0.1:9477");
+	assert_string_equal(c.names_containerd, "/run/containerd");
+	assert_string_equal(c.names_docker, "/var/lib/docker");
+	assert_string_equal(c.names_podman, "/var/lib/containers/storage");
 	assert_string_equal(c.pin_dir, "/sys/fs/bpf/xmasq");
 	assert_string_equal(c.control_socket, "/run/xmasq/xmasqd.sock");
 	assert_string_equal(c.state_dir, "/run/xmasq");
@@ -82,30 +85,32 @@ static void test_nothing_is_default(void **state)
 
 static void test_everything(void **state)
 {
-	static const char text[] = "underlay: [eth0, \"bond0.7\"]\n"
-				   "overlay:\n"
-				   "  ports:\n"
-				   "  - {port: 6082, type: geneve}\n"
-				   "  - port: 0x2118\n"
-				   "    type: 'vxlan'\n"
-				   "mode: \"rpeer\"\n"
-				   "attach: filter\n"
-				   "masquerade_port: 1024\n"
-				   "lease_ms: 200\n"
-				   "tables: {flows: 1024, peers: 16}\n"
-				   "pods:\n"
-				   "  include: [10.244.0.0/16, 0.0.0.0/0]\n"
-				   "  exclude: [10.244.1.9/32]\n"
-				   "tc: {priority: 65535, handle: 0xFFff}\n"
-				   "conntrack: {tcp_be_liberal: ignore}\n"
-				   "reserve_port: false\n"
-				   "metrics: {listen: \"[::1]:9000\"}\n"
-				   "log: {level: debug, format: json}\n"
-				   "pin_dir: /a\n"
-				   "control_socket: /b/c\n"
-				   "state_dir: /d\n"
-				   "psk_file: '/etc/xmasq/k e y'\n"
-				   "cleanup_on_exit: true\n";
+	static const char text[] =
+		"underlay: [eth0, \"bond0.7\"]\n"
+		"overlay:\n"
+		"  ports:\n"
+		"  - {port: 6082, type: geneve}\n"
+		"  - port: 0x2118\n"
+		"    type: 'vxlan'\n"
+		"mode: \"rpeer\"\n"
+		"attach: filter\n"
+		"masquerade_port: 1024\n"
+		"lease_ms: 200\n"
+		"tables: {flows: 1024, peers: 16}\n"
+		"pods:\n"
+		"  include: [10.244.0.0/16, 0.0.0.0/0]\n"
+		"  exclude: [10.244.1.9/32]\n"
+		"tc: {priority: 65535, handle: 0xFFff}\n"
+		"conntrack: {tcp_be_liberal: ignore}\n"
+		"reserve_port: false\n"
+		"metrics: {listen: \"[::1]:9000\"}\n"
+		"names: {containerd: /run/k3s/containerd, docker: \"\", podman: /p}\n"
+		"log: {level: debug, format: json}\n"
+		"pin_dir: /a\n"
+		"control_socket: /b/c\n"
+		"state_dir: /d\n"
+		"psk_file: '/etc/xmasq/k e y'\n"
+		"cleanup_on_exit: true\n";
 	struct config c;
 	struct config_error err;
 
@@ -138,6 +143,9 @@ static void test_everything(void **state)
 	assert_int_equal(c.liberal, CONFIG_LIBERAL_IGNORE);
 	assert_false(c.reserve_port);
 	assert_string_equal(c.metrics_listen, "[::1]:9000");
+	assert_string_equal(c.names_containerd, "/run/k3s/containerd");
+	assert_string_equal(c.names_docker, "");
+	assert_string_equal(c.names_podman, "/p");
 	assert_int_equal(c.log_level, CONFIG_LOG_DEBUG);
 	assert_int_equal(c.log_format, CONFIG_LOG_JSON);
 	assert_string_equal(c.pin_dir, "/a");
@@ -246,6 +254,8 @@ static const struct bad bad[] = {
 	{ "mode: AUTO", 1, 7, "one of" },
 	{ "attach: link", 1, 9, "\"attach\" must be one of auto, tcx, filter, not \"link\"" },
 	{ "mode: \"\"", 1, 7, "one of" },
+	{ "names: {docker: var/lib/docker}", 1, 17,
+	  "\"names.docker\" must be an absolute path of at most 255 bytes, or \"\"" },
 	{ "metrics: {listen: 9477}", 1, 19,
 	  "\"metrics.listen\" must be address and port such as 127.0.0.1:9477" },
 	{ "metrics: {listen: localhost:9477}", 1, 19, "or \"\", not \"localhost:9477\"" },
@@ -517,6 +527,7 @@ static void test_reload(void **state)
 		{ "pods: {include: [10.0.0.0/8]}", NULL },
 		{ "log: {level: debug, format: json}", NULL },
 		{ "metrics: {listen: \"\"}", NULL },
+		{ "names: {docker: \"\"}", NULL },
 		{ "cleanup_on_exit: true", NULL },
 		{ "conntrack: {tcp_be_liberal: ignore}", NULL },
 		{ "reserve_port: false", NULL },

@@ -62,6 +62,7 @@ static void test_good(void **state)
 
 #define FLUSH(args) "{\"command\":\"flush\",\"args\":" args "}"
 #define FLOWS(args) "{\"command\":\"flows\",\"args\":" args "}"
+#define PODS(args)  "{\"command\":\"pods\",\"args\":" args "}"
 #define L(s)	    s, sizeof(s) - 1
 
 static void test_bad(void **state)
@@ -98,6 +99,8 @@ static void test_bad(void **state)
 		{ L("{\"command\":\"status\",\"args\":[]}"), "\"args\" must be an object" },
 		{ L("{\"command\":\"status\",\"args\":{\"x\":1}}"), "takes no arguments" },
 		{ L("{\"command\":\"cleanup\",\"args\":{\"x\":1}}"), "takes no arguments" },
+		{ L(PODS("{\"names\":1}")), "must be true or false" },
+		{ L(PODS("{\"name\":true}")), "allowed: names" },
 		{ L(FLOWS("{\"limit\":0}")), "from 1 to 65536" },
 		{ L(FLOWS("{\"limit\":-1}")), "from 1 to 65536" },
 		{ L(FLOWS("{\"limit\":65537}")), "from 1 to 65536" },
@@ -165,7 +168,7 @@ static void test_length(void **state)
 /* Every request of xmasqctl is what the daemon reads. */
 static void test_round_trip(void **state)
 {
-	struct ctl_request t[CTL_COMMANDS + 5] = { 0 }, got;
+	struct ctl_request t[CTL_COMMANDS + 6] = { 0 }, got;
 	char err[256], *line;
 	size_t i, n;
 
@@ -174,8 +177,10 @@ static void test_round_trip(void **state)
 		t[n].command = (enum ctl_command)n;
 	t[CTL_FLOWS].flows.limit = CTL_FLOWS_MAX;
 	assert_int_equal(ctl_parse_flow("tcp 10.0.0.1:1 10.0.0.2:65535", &t[CTL_TRACE].trace), 0);
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < 6; i++)
 		t[n + i].command = CTL_FLUSH;
+	t[n].command = CTL_PODS;
+	t[n++].pods.names = true;
 	t[n].command = CTL_FLOWS;
 	t[n].flows.active = true;
 	t[n++].flows.limit = 17;

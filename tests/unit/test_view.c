@@ -133,7 +133,11 @@ static void test_pods_json(void **state)
 		  .kind = "veth",
 		  .attached = true,
 		  .mode = "netkit",
-		  .attach_us = 1500 },
+		  .attach_us = 1500,
+		  .pod_ns = "shop",
+		  .pod = "web-0",
+		  .containers = "log,web",
+		  .runtime = "containerd" },
 		{ .ifname = "v\xff\x01", .ifindex = 6, .kind = "veth", .reason = "no \"netns\"" },
 	};
 
@@ -142,9 +146,12 @@ static void test_pods_json(void **state)
 		view_pods_json(p, 2),
 		"{\"pods\":[{\"ifname\":\"vethA\",\"ifindex\":5,\"netns\":\"nsid 3\","
 		"\"addrs\":\"10.244.1.11\",\"kind\":\"veth\",\"attached\":true,"
-		"\"mode\":\"netkit\",\"reason\":\"\",\"attach_us\":1500},{\"ifname\":\"v?\\u0001\",\"ifindex\":6,\"netns\":\"\","
+		"\"mode\":\"netkit\",\"reason\":\"\",\"attach_us\":1500,"
+		"\"namespace\":\"shop\",\"pod\":\"web-0\",\"containers\":\"log,web\","
+		"\"runtime\":\"containerd\"},{\"ifname\":\"v?\\u0001\",\"ifindex\":6,\"netns\":\"\","
 		"\"addrs\":\"\",\"kind\":\"veth\",\"attached\":false,"
-		"\"mode\":null,\"reason\":\"no \\\"netns\\\"\",\"attach_us\":null}]}");
+		"\"mode\":null,\"reason\":\"no \\\"netns\\\"\",\"attach_us\":null,"
+		"\"namespace\":\"\",\"pod\":\"\",\"containers\":\"\",\"runtime\":\"\"}]}");
 	expect_json(view_pods_json(NULL, 0), "{\"pods\":[]}");
 }
 
@@ -363,8 +370,16 @@ static void test_show_others(void **state)
 		  .kind = "veth",
 		  .attached = true,
 		  .mode = "rpeer",
-		  .attach_us = 1540 },
+		  .attach_us = 1540,
+		  .containers = "db\033",
+		  .runtime = "docker" },
 		{ .ifname = "veth\033[", .kind = "veth", .reason = "excluded" },
+		{ .ifname = "vethC",
+		  .kind = "veth",
+		  .reason = "excluded",
+		  .pod_ns = "shop",
+		  .pod = "web-0",
+		  .containers = "web" },
 	};
 	const struct view_peer peers[] = {
 		{ .addr = inet_addr("172.31.0.10"),
@@ -387,10 +402,12 @@ static void test_show_others(void **state)
 	char *text;
 
 	(void)state;
-	expect_shown(CTL_PODS, view_pods_json(pods, 2), NULL,
-		     "INTERFACE  NETNS  ADDRESSES    KIND  STATE     MODE   ATTACHED IN  REASON\n"
-		     "veth?[     -      -            veth  overlay   -                -  excluded\n"
-		     "vethB      b      10.244.1.12  veth  attached  rpeer       1.5 ms  -\n");
+	expect_shown(
+		CTL_PODS, view_pods_json(pods, 3), NULL,
+		"INTERFACE  POD         NETNS  ADDRESSES    KIND  STATE     MODE   ATTACHED IN  REASON\n"
+		"veth?[     -           -      -            veth  overlay   -                -  excluded\n"
+		"vethB      db?         b      10.244.1.12  veth  attached  rpeer       1.5 ms  -\n"
+		"vethC      shop/web-0  -      -            veth  overlay   -                -  excluded\n");
 	expect_shown(
 		CTL_PEERS, view_peers_json(peers, 2), NULL,
 		"PEER         STATE     TCP    UDP      RTT  FLOWS  OWNER  HELLOS OUT  IN  HINT\n"

@@ -72,6 +72,15 @@ const struct config_key config_keys[] = {
 	  .help = "keep host sockets off the masquerade port" },
 	{ IN(metrics, listen), AT(metrics_listen), .type = CONFIG_T_LISTEN,
 	  .help = "where Prometheus and probes ask; empty: nowhere" },
+	{ IN(names, containerd), AT(names_containerd), .type = CONFIG_T_PATH,
+	  .flags = CONFIG_F_EMPTY, .max = CONFIG_PATH_MAX - 1,
+	  .help = "containerd's state, for the names of pods; empty: not asked" },
+	{ IN(names, docker), AT(names_docker), .type = CONFIG_T_PATH, .flags = CONFIG_F_EMPTY,
+	  .max = CONFIG_PATH_MAX - 1,
+	  .help = "Docker's data, for the names of containers; empty: not asked" },
+	{ IN(names, podman), AT(names_podman), .type = CONFIG_T_PATH, .flags = CONFIG_F_EMPTY,
+	  .max = CONFIG_PATH_MAX - 1,
+	  .help = "podman's or CRI-O's storage, for names; empty: not asked" },
 	{ IN(log, level), AT(log_level), .type = CONFIG_T_ENUM, .names = level_names,
 	  .help = "least important message that is logged" },
 	{ IN(log, format), AT(log_format), .type = CONFIG_T_ENUM, .names = format_names,
@@ -113,6 +122,9 @@ void config_defaults(struct config *c)
 	c->liberal = CONFIG_LIBERAL_SET;
 	c->reserve_port = true;
 	strcpy(c->metrics_listen, "127.0.0.1:9477");
+	strcpy(c->names_containerd, "/run/containerd");
+	strcpy(c->names_docker, "/var/lib/docker");
+	strcpy(c->names_podman, "/var/lib/containers/storage");
 	c->log_level = CONFIG_LOG_INFO;
 	c->log_format = CONFIG_LOG_TEXT;
 	strcpy(c->pin_dir, "/sys/fs/bpf/xmasq");

@@ -97,6 +97,11 @@ struct config {
 
 	char metrics_listen[LISTEN_MAX]; /* see listen_parse(); "" off */
 
+	/* names.containerd, .docker, .podman: directories that tell names of pods; "" not asked */
+	char names_containerd[CONFIG_PATH_MAX];
+	char names_docker[CONFIG_PATH_MAX];
+	char names_podman[CONFIG_PATH_MAX];
+
 	enum config_log_level log_level;
 	enum config_log_format log_format;
 

@@ -167,6 +167,23 @@ static int parse_flush(struct json_object *args, struct ctl_request *req, const 
 	return 0;
 }
 
+static int parse_pods(struct json_object *args, struct ctl_request *req, const struct error *e)
+{
+	char q[TEXT_QUOTE_MAX];
+
+	if (!args)
+		return 0;
+	json_object_object_foreach(args, key, v) {
+		if (strcmp(key, "names"))
+			return refuse(e, "unknown argument \"%s\"; allowed: names",
+				      text_quote(q, key, strlen(key)));
+		if (!json_object_is_type(v, json_type_boolean))
+			return refuse(e, "argument \"names\" must be true or false");
+		req->pods.names = json_object_get_boolean(v);
+	}
+	return 0;
+}
+
 static int parse_flows(struct json_object *args, struct ctl_request *req, const struct error *e)
 {
 	char q[TEXT_QUOTE_MAX];
@@ -242,6 +259,8 @@ static int parse_object(struct json_object *top, struct ctl_request *req, const 
 		return refuse(e, "\"args\" must be an object");
 	if (req->command == CTL_FLUSH)
 		return parse_flush(args, req, e);
+	if (req->command == CTL_PODS)
+		return parse_pods(args, req, e);
 	if (req->command == CTL_FLOWS)
 		return parse_flows(args, req, e);
 	if (req->command == CTL_TRACE)
@@ -332,6 +351,8 @@ char *ctl_request_line(const struct ctl_request *req)
 		ok = put_flush(args, req);
 	if (ok && req->command == CTL_TRACE)
 		ok = jsonx_put_str(args, "flow", ctl_format_flow(flow, &req->trace));
+	if (ok && req->command == CTL_PODS && req->pods.names)
+		ok = jsonx_put_bool(args, "names", true);
 	if (ok && req->command == CTL_FLOWS && req->flows.active)
 		ok = jsonx_put_bool(args, "active", true);
 	if (ok && req->command == CTL_FLOWS && req->flows.limit)

@@ -50,6 +50,7 @@ enum ctl_flush {
 /**
  * struct ctl_request - a checked request
  * @command: tells which of the others is filled
+ * @pods.names: also those that container runtimes know, which takes reading their files
  * @flows.active: only flows that are on the fast path now
  * @flows.limit: at most so many, 1..CTL_FLOWS_MAX
  * @flush.what: which flows to forget
@@ -60,6 +61,9 @@ enum ctl_flush {
  */
 struct ctl_request {
 	enum ctl_command command;
+	struct {
+		bool names;
+	} pods;
 	struct {
 		bool active;
 		uint32_t limit;

@@ -88,13 +88,25 @@ static int finish(struct table *t, const struct show_options *o, FILE *out)
 	return err;
 }
 
+/* NAMESPACE/POD of Kubernetes, else its containers; what the caller frees. */
+static char *pod_name(struct json_object *p)
+{
+	const char *ns = jsonx_str(p, "namespace"), *pod = jsonx_str(p, "pod");
+	char *text;
+
+	if (!*pod)
+		return strdup(jsonx_str(p, "containers"));
+	return asprintf(&text, "%s%s%s", ns, *ns ? "/" : "", pod) < 0 ? NULL : text;
+}
+
 static int show_pods(struct json_object *result, const struct show_options *o, FILE *out)
 {
 	static const struct table_column cols[] = {
-		{ "INTERFACE", false, false },	{ "NETNS", false, false },
-		{ "ADDRESSES", false, false },	{ "KIND", false, false },
-		{ "STATE", false, true },	{ "MODE", false, false },
-		{ "ATTACHED IN", true, false }, { "REASON", false, false },
+		{ "INTERFACE", false, false }, { "POD", false, false },
+		{ "NETNS", false, false },     { "ADDRESSES", false, false },
+		{ "KIND", false, false },      { "STATE", false, true },
+		{ "MODE", false, false },      { "ATTACHED IN", true, false },
+		{ "REASON", false, false },
 	};
 	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
 	struct json_object **v;
@@ -106,18 +118,27 @@ static int show_pods(struct json_object *result, const struct show_options *o, F
 	v = sorted(jsonx_list(result, "pods"), cmp_pod, &n);
 	for (i = 0; v && i < n; i++) {
 		bool on = jsonx_bool(v[i], "attached");
+		char *name = pod_name(v[i]);
 
+		if (!name)
+			break;
 		us[0] = '\0';
 		if (on && jsonx_has(v[i], "attach_us"))
 			snprintf(us, sizeof(us), "%.1f ms",
 				 (double)jsonx_u64(v[i], "attach_us") / 1000);
 		table_row(t, on ? TABLE_GOOD : TABLE_WARN,
-			  (const char *[]){ jsonx_str(v[i], "ifname"), jsonx_str(v[i], "netns"),
-					    jsonx_str(v[i], "addrs"), jsonx_str(v[i], "kind"),
-					    on ? "attached" : "overlay", jsonx_str(v[i], "mode"),
-					    us, jsonx_str(v[i], "reason") });
+			  (const char *[]){ jsonx_str(v[i], "ifname"), name,
+					    jsonx_str(v[i], "netns"), jsonx_str(v[i], "addrs"),
+					    jsonx_str(v[i], "kind"), on ? "attached" : "overlay",
+					    jsonx_str(v[i], "mode"), us,
+					    jsonx_str(v[i], "reason") });
+		free(name);
 	}
 	free(v);
+	if (i < n) {
+		table_free(t);
+		return -ENOMEM;
+	}
 	return finish(t, o, out);
 }
 

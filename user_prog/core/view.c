@@ -181,7 +181,10 @@ static bool fill_pod(struct json_object *o, const void *item)
 	       (p->attached ? jsonx_put_str(o, "mode", p->mode) : jsonx_put_null(o, "mode")) &&
 	       jsonx_put_str(o, "reason", p->reason) &&
 	       (p->attach_us ? jsonx_put_u64(o, "attach_us", p->attach_us)
-			     : jsonx_put_null(o, "attach_us"));
+			     : jsonx_put_null(o, "attach_us")) &&
+	       jsonx_put_str(o, "namespace", p->pod_ns) && jsonx_put_str(o, "pod", p->pod) &&
+	       jsonx_put_str(o, "containers", p->containers) &&
+	       jsonx_put_str(o, "runtime", p->runtime);
 }
 
 struct json_object *view_pods_json(const struct view_pod *p, unsigned int n)

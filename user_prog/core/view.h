@@ -18,7 +18,8 @@
 
 struct json_object;
 
-#define VIEW_NAME 64
+#define VIEW_NAME  64
+#define VIEW_NAMES 256
 
 struct view_sysctl {
 	const char *name;   /* net.netfilter.nf_conntrack_tcp_be_liberal */
@@ -79,6 +80,11 @@ struct view_pod {
 	char netns[VIEW_NAME]; /* name, "nsid N" or "pid N" */
 	char addrs[VIEW_NAME]; /* "10.244.1.11", comma separated */
 	char kind[16];	       /* veth, netkit; macvlan, ipvlan, ... of the pod's own */
+	/* By the runtime's state on disk, see podname.h; "" unknown. */
+	char pod_ns[VIEW_NAMES];     /* Kubernetes namespace */
+	char pod[VIEW_NAMES];	     /* Kubernetes pod */
+	char containers[VIEW_NAMES]; /* "web,log" */
+	const char *runtime;	     /* containerd, docker, podman, cri-o */
 	bool attached;
 	const char *mode;   /* when attached: rpeer, netkit, veth */
 	char reason[384];   /* when not attached, or why not in a better mode */

@@ -138,7 +138,9 @@ static void add_answer(struct run *r, const char *file, enum ctl_command c, stru
 /* Return: the answer, for whoever wants to know more; NULL when there is none. */
 static struct json_object *ask(struct run *r, enum ctl_command c)
 {
-	struct ctl_request req = { .command = c, .flows.limit = CTL_FLOWS_MAX };
+	struct ctl_request req = { .command = c,
+				   .pods.names = c == CTL_PODS,
+				   .flows.limit = CTL_FLOWS_MAX };
 	struct json_object *result = NULL;
 	char file[64], err[512] = "";
 

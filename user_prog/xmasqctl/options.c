@@ -284,6 +284,7 @@ static int check(struct options *o, const struct given *g, const struct error *e
 		return refuse(e, "flush needs exactly one of --all, --flow, --pod, --peer");
 	if (c == CTL_FLUSH && g->all)
 		o->req.flush.what = CTL_FLUSH_ALL;
+	o->req.pods.names = c == CTL_PODS;
 	if (c == CTL_FLOWS) {
 		o->req.flows.active = o->show.active;
 		o->req.flows.limit = o->show.limit;

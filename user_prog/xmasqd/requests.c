@@ -125,7 +125,7 @@ int requests_handle(void *arg, const struct ctl_request *req, struct json_object
 	case CTL_STATUS:
 		return requests_status(d, result);
 	case CTL_PODS:
-		return requests_pods(d, result);
+		return requests_pods(d, req, result);
 	case CTL_FLOWS:
 		return requests_flows(d, req, result);
 	case CTL_PEERS:

@@ -7,7 +7,7 @@
 
 /* Return: 0 with a new reference in @result, or -errno. */
 int requests_status(struct daemon *d, struct json_object **result);
-int requests_pods(struct daemon *d, struct json_object **result);
+int requests_pods(struct daemon *d, const struct ctl_request *req, struct json_object **result);
 int requests_flows(struct daemon *d, const struct ctl_request *req, struct json_object **result);
 int requests_peers(struct daemon *d, struct json_object **result);
 /* requests_trace.c */

@@ -10,7 +10,9 @@
 
 #include "clock.h"
 #include "flow_state.h"
+#include "log.h"
 #include "netns_guest.h"
+#include "podnames.h"
 #include "requests.h"
 #include "version.h"
 #include "view.h"
@@ -174,9 +176,35 @@ static bool is_paired(int32_t nsid, void *arg)
 	return link_leads_to(arg, nsid);
 }
 
+static void put_name(const struct podnames *names, int32_t nsid, struct view_pod *p)
+{
+	const struct podname *n = nsid == NL_NSID_NONE ? NULL : podnames_find(names, nsid);
+
+	if (!n)
+		return;
+	p->runtime = n->runtime;
+	(void)snprintf(p->pod_ns, sizeof(p->pod_ns), "%s", n->ns);
+	(void)snprintf(p->pod, sizeof(p->pod), "%s", n->pod);
+	(void)snprintf(p->containers, sizeof(p->containers), "%s", n->container);
+}
+
+static void read_names(const struct daemon *d, struct podnames *names)
+{
+	const struct podnames_roots roots = { .containerd = d->cfg.names_containerd,
+					      .docker = d->cfg.names_docker,
+					      .podman = d->cfg.names_podman };
+
+	(void)podnames_read(names, &roots);
+	if (names->cut)
+		log_ratelimited(
+			CONFIG_LOG_INFO, 1,
+			"names of some pods are unknown: more than %d containers, or reading took %d ms; see names in the configuration",
+			PODNAMES_MAX, PODNAMES_MS);
+}
+
 /* Pods without a host side: shown with the pod's own interface. */
-static void list_guests(const struct daemon *d, const struct netns_guests *g, struct view_pod *v,
-			unsigned int *n)
+static void list_guests(const struct daemon *d, const struct netns_guests *g,
+			const struct podnames *names, struct view_pod *v, unsigned int *n)
 {
 	unsigned int own = 0;
 
@@ -199,6 +227,7 @@ static void list_guests(const struct daemon *d, const struct netns_guests *g, st
 				"the node's own namespace (host network): nothing to attach to; a pod in it stays on the overlay");
 			continue;
 		}
+		put_name(names, guest->nsid, p);
 		snprintf(p->ifname, sizeof(p->ifname), "%.15s", guest->ifname);
 		snprintf(p->kind, sizeof(p->kind), "%.15s", guest->kind);
 		for (unsigned int k = 0; k < guest->n_addrs; k++)
@@ -220,8 +249,8 @@ static bool is_listed(const struct netns_guests *g, int32_t nsid)
 }
 
 /* Namespaces that the node knows and no pair leads into, for whatever reason. */
-static void list_unpaired(const struct daemon *d, const struct netns_guests *g, struct view_pod *v,
-			  unsigned int *n)
+static void list_unpaired(const struct daemon *d, const struct netns_guests *g,
+			  const struct podnames *pod_names, struct view_pod *v, unsigned int *n)
 {
 	const char *name;
 	int32_t nsid, self;
@@ -235,6 +264,7 @@ static void list_unpaired(const struct daemon *d, const struct netns_guests *g, 
 		if (nsid == self || link_leads_to(d, nsid) || is_listed(g, nsid))
 			continue;
 		(*n)++;
+		put_name(pod_names, nsid, p);
 		snprintf(p->netns, sizeof(p->netns), "%.63s", name);
 		snprintf(
 			p->reason, sizeof(p->reason),
@@ -242,9 +272,10 @@ static void list_unpaired(const struct daemon *d, const struct netns_guests *g, 
 	}
 }
 
-int requests_pods(struct daemon *d, struct json_object **result)
+int requests_pods(struct daemon *d, const struct ctl_request *req, struct json_object **result)
 {
 	struct netns_guests guests;
+	struct podnames pod_names = {};
 	struct view_pod *v;
 	unsigned int n = 0;
 	int names;
@@ -252,9 +283,12 @@ int requests_pods(struct daemon *d, struct json_object **result)
 	names = netns_names_refresh(d->names);
 	/* After an error: those that were found. */
 	(void)netns_guests_read(&guests, is_paired, d);
+	if (req->pods.names)
+		read_names(d, &pod_names);
 	v = calloc(d->want.n + guests.n + (size_t)(names > 0 ? names : 0) + 1, sizeof(*v));
 	if (!v) {
 		netns_guests_free(&guests);
+		podnames_free(&pod_names);
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < d->want.n; i++) {
@@ -269,6 +303,7 @@ int requests_pods(struct daemon *d, struct json_object **result)
 		snprintf(p->ifname, sizeof(p->ifname), "%.15s", it->name);
 		snprintf(p->kind, sizeof(p->kind), "%.15s", it->kind);
 		p->ifindex = it->key.ifindex;
+		put_name(&pod_names, it->key.netnsid, p);
 		name = netns_name(d->names, it->key.netnsid);
 		if (name)
 			snprintf(p->netns, sizeof(p->netns), "%.63s", name);
@@ -290,10 +325,11 @@ int requests_pods(struct daemon *d, struct json_object **result)
 			snprintf(p->reason, sizeof(p->reason), "attaching failed, see the log%s%s",
 				 why ? ": " : "", why ? why : "");
 	}
-	list_guests(d, &guests, v, &n);
+	list_guests(d, &guests, &pod_names, v, &n);
 	if (names > 0)
-		list_unpaired(d, &guests, v, &n);
+		list_unpaired(d, &guests, &pod_names, v, &n);
 	netns_guests_free(&guests);
+	podnames_free(&pod_names);
 	*result = view_pods_json(v, n);
 	free(v);
 	return *result ? 0 : -ENOMEM;
