@@ -5,8 +5,8 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test afxdp vm kernel lint package (default: all of these), and docker, which is
-# for some of the AF_XDP tests only and may start a daemon. Does nothing, quickly, when all is there.
+# Groups: build demo test afxdp vm kernel lint package (default: all of these), and two that may
+# start a daemon: docker, for some of the AF_XDP tests, and containers, for the suite of that name. Does nothing, quickly, when all is there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
@@ -17,6 +17,7 @@ declare -A why=(
 	[test]="unit tests, end-to-end tests, packet crafting, fuzzing, a second clang for the verifier"
 	[afxdp]="the AF_XDP router's network, other routers and what measures them"
 	[docker]="the AF_XDP tests in containers"
+	[containers]="containers of containerd, Docker and podman as pods"
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
 	[kernel]="build these kernels from Debian's source packages"
 	[lint]="static analysis and formatting"
@@ -33,6 +34,8 @@ declare -A pkgs=(
 	[afxdp]="xdp-tools iproute2 ethtool nftables busybox curl iperf3 sockperf jq python3
 		iputils-ping procps"
 	[docker]="docker.io docker-compose"
+	[containers]="containerd containernetworking-plugins docker.io podman runc busybox iproute2
+		ethtool"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
@@ -41,12 +44,13 @@ declare -A pkgs=(
 	[package]="git debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
 )
 all_groups="build demo test afxdp vm kernel lint package"
+other_groups="docker containers"
 
 usage() {
 	echo "usage: scripts/setup.sh [--check|--dry-run] [GROUP...]"
 	echo "  --check    report what is missing, change nothing, exit 1 when something is"
 	echo "  --dry-run  show the commands that would run"
-	echo "groups: $all_groups (default), docker"
+	echo "groups: $all_groups (default), $other_groups"
 }
 
 die() {
@@ -69,9 +73,9 @@ for arg in "$@"; do
 		exit 2
 		;;
 	*)
-		case " $all_groups docker " in
+		case " $all_groups $other_groups " in
 		*" $arg "*) groups+=" $arg" ;;
-		*) die "no group '$arg'; groups are: $all_groups docker" ;;
+		*) die "no group '$arg'; groups are: $all_groups $other_groups" ;;
 		esac
 		;;
 	esac

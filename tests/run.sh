@@ -3,8 +3,8 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults afxdp vm (default:
-#                                all, in this order)
+#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults containers
+#                                afxdp vm (default: all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -15,6 +15,8 @@
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
 #   faults   tests/faults/*.bats (the same, on three nodes under load, while things break; with
 #            XM_FULL=1 all of it, and longer)
+#   containers  tests/containers/*.bats (the same with containers of containerd, Docker and podman,
+#            which scripts/setup.sh containers installs; root)
 #   afxdp    build/tests/afxdp/test_* (cmocka) and tests/afxdp/e2e/*.bats (network namespaces, and
 #            Docker where there is any; root)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
@@ -25,7 +27,7 @@
 # Every test program speaks TAP on stdout. A program that is killed, runs out of time, exits
 # non-zero without a failed test or does not finish its plan is a failure, and so is a suite
 # without a single test. With CI=true a skipped test is a failure unless its reason starts with
-# "allowed:". A test of the suites scripts, netns and faults that failed while the machine stood still
+# "allowed:". A test of the suites scripts, netns, faults and containers that failed while the machine stood still
 # (xmt-stall: a CPU got nothing done for more than 100 ms) is run once more, and the output says
 # so: their bounds are in milliseconds. Not so one that says "xmasq: never excused". The last line is
 # `N passed, N failed, N skipped`; the exit status is 0 when nothing failed.
@@ -39,7 +41,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=1200 [netns]=2400
-	[faults]=1500 [afxdp]=900 [vm]=3000)
+	[faults]=1500 [containers]=600 [afxdp]=900 [vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -287,6 +289,11 @@ suite_faults() {
 	run_bats tests/faults/*.bats
 }
 
+suite_containers() {
+	need_root containers || return
+	run_bats tests/containers/*.bats
+}
+
 suite_afxdp() {
 	need_root afxdp || return
 	run_cmocka afxdp unit
@@ -403,7 +410,7 @@ suite_fuzz() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns faults afxdp vm)
+	suites=(unit edge prog fuzz scripts netns faults containers afxdp vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

@@ -42,14 +42,16 @@ need_program()
 
 xmasqd_start()
 {
-	local node=$1 dir=$STATE/$1
+	local node=$1 dir=$STATE/$1 mount=()
 
+	# Of a node with a mount namespace of its own, which somebody gave it.
+	[ ! -e "$dir/mnt" ] || mount=(--mount="$dir/mnt")
 	! xmasqd_runs "$node" ||
 		die "xmasqd already runs on $node: 'xmasq stop $node' first"
 	xmasqd_config "$node" > "$dir/xmasqd.yaml"
 	: > "$dir/xmasqd.log"
 	# A runner such as bats waits for whoever holds its descriptors 3 and up.
-	setsid nsenter --net="/run/netns/$PREFIX-$node" -- \
+	setsid nsenter --net="/run/netns/$PREFIX-$node" "${mount[@]}" -- \
 		"$BUILD/xmasqd" --config "$dir/xmasqd.yaml" \
 		>> "$dir/xmasqd.log" 2>&1 < /dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
 	pid_save "$dir/xmasqd.pid" $!
