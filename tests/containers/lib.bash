@@ -17,6 +17,7 @@
 
 load ../netns/lib
 
+# shellcheck disable=SC2034 # the tests'
 RUNTIMES='containerd docker podman'
 IMAGE=docker.io/library/xmt:1
 
@@ -242,7 +243,7 @@ container_remove()
 	esac >/dev/null
 }
 
-ctr_task_removed() { on "$1" ctr task rm "$2" >/dev/null 2>&1 || [ -z "$(on "$1" ctr task ls -q | grep -x "$2")" ]; }
+ctr_task_removed() { on "$1" ctr task rm "$2" >/dev/null 2>&1 || ! on "$1" ctr task ls -q | grep -qx "$2"; }
 
 # containers_remove NODE: all of them
 containers_remove()
