@@ -95,6 +95,42 @@ refused() {
 	refused 'is bpffs mounted' -e "s|^pin_dir: .*|pin_dir: /nonexistent/pins|"
 }
 
+# A mount namespace shows what another kernel, or another machine, would.
+@test "a kernel without BTF, a machine without bpffs: refused, with what is needed" {
+	local before
+
+	stop_clean n1
+	before=$(node_state n1)
+	custom n1 "$YAML"
+	run -1 inside n1 unshare -m --propagation private sh -c \
+		"mount -t tmpfs none /sys/kernel/btf && exec timeout 10 $BUILD/xmasqd --config $YAML"
+	[[ $output == *"/sys/kernel/btf/vmlinux is needed (CONFIG_DEBUG_INFO_BTF)"* ]]
+	run -1 inside n1 unshare -m --propagation private sh -c \
+		"mount -t tmpfs none /sys/fs && exec timeout 10 $BUILD/xmasqd --config $YAML"
+	[[ $output == *"is bpffs mounted (mount -t bpf bpf /sys/fs/bpf)?"* ||
+		$output == *"is not on a bpffs; mount one (mount -t bpf bpf /sys/fs/bpf)"* ]]
+	same_state "$before"
+}
+
+@test "the masquerade port is a program's: runs, says which port and how to find the program" {
+	local proto
+
+	stop_clean n1
+	custom n1 "$YAML"
+	for proto in TCP UDP; do
+		serve n1 "${proto,,}" 18477
+		daemon n1 "$YAML"
+		grep -qF "warn  masquerade_port 18477: a program of this node uses it ($proto)" "$YAML.log"
+		inside n1 ss -lnp "sport = :18477" | grep -q xmt-flow
+		daemon_end
+		stop_all
+	done
+	daemon n1 "$YAML"
+	run ! grep 'uses it' "$YAML.log"
+	daemon_end
+	xmasqd n1 --config "$YAML" --cleanup
+}
+
 # Nobody can make directories in /proc, root included.
 @test "an unwritable state_dir: runs, but changes no sysctl that it could not put back" {
 	stop_clean n1
@@ -147,8 +183,10 @@ refused() {
 	daemon_end
 	xmasqd n1 --config "$YAML" --cleanup
 	# The same without a tunnel: n1's default route leaves by eth1 where one wire joins the nodes.
+	run ! grep 'unless the CNI makes one' "$YAML.log"
 	custom n1 "$YAML" -e 's/^underlay: .*/underlay: auto/' -e "s/port: $TUNNEL_PORT/port: 4790/"
 	daemon n1 "$YAML"
+	grep -qF 'warn  no VXLAN or Geneve device with a port of "overlay.ports" here yet' "$YAML.log"
 	if [ "$UNDERLAY" = veth ]; then
 		has_ours n1 eth1
 		[ -z "$(programs n1 "$NIC")" ]

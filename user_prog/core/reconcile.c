@@ -51,6 +51,15 @@ static bool is_overlay(const struct config *cfg, const struct nl_link *l)
 	return false;
 }
 
+bool reconcile_has_overlay(const struct inventory *inv, const struct config *cfg)
+{
+	for (size_t i = 0; i < inv->n_links; i++) {
+		if (is_overlay(cfg, &inv->links[i].l))
+			return true;
+	}
+	return false;
+}
+
 static uint32_t default_oif(const struct inventory *inv)
 {
 	return inv->n_routes ? inv->routes[0].r.oif : 0; /* lowest metric first */

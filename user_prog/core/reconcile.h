@@ -82,6 +82,9 @@ void reconcile_set_free(struct reconcile_set *set);
 int reconcile_desired(const struct inventory *inv, const struct config *cfg,
 		      const struct mode_kernel *kernel, struct reconcile_set *out);
 
+/** reconcile_has_overlay() - whether there is a tunnel device that the configuration means */
+bool reconcile_has_overlay(const struct inventory *inv, const struct config *cfg);
+
 /**
  * struct reconcile_removal - an attachment that should not be
  * @key: as given in actual

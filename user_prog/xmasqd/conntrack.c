@@ -16,6 +16,7 @@
 #include "ctnl.h"
 #include "daemon.h"
 #include "log.h"
+#include "portuse.h"
 
 static void set_reason(struct daemon *d, bool ok, const char *text)
 {
@@ -105,11 +106,17 @@ int conntrack_open(struct daemon *d)
 int conntrack_start(struct daemon *d)
 {
 	char text[sizeof(d->tcp_reason)];
+	const char *proto;
 	int err;
 
 	err = conntrack_open(d);
 	if (err)
 		return err;
+	proto = portuse_find(d->cfg.masquerade_port);
+	if (proto)
+		log_warn(
+			"masquerade_port %u: a program of this node uses it (%s), and other nodes cannot reach it: find it with ss -lnp \"sport = :%u\" and end it, or set another masquerade_port on every node",
+			d->cfg.masquerade_port, proto, d->cfg.masquerade_port);
 	if (d->cfg.reserve_port)
 		err = sysctl_manage_port(d->sysctl, SYSCTL_RESERVED_PORTS, d->cfg.masquerade_port);
 	else

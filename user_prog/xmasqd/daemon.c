@@ -162,6 +162,10 @@ static int open_datapath(struct daemon *d)
 		log_warn(
 			"no underlay interface with an IPv4 address yet: everything stays on the overlay; check \"underlay\" in %s",
 			d->config_path);
+	if (!reconcile_has_overlay(&d->inv, &d->cfg))
+		log_warn(
+			"no VXLAN or Geneve device with a port of \"overlay.ports\" here yet: unless the CNI makes one, nothing is accelerated; compare ip -d link with \"overlay\" in %s",
+			d->config_path);
 	d->dp.changes_way = attach_changes_way(d);
 	missing = mode_missing(d->cfg.mode, &d->dp.kernel);
 	if (!missing) {
