@@ -42,7 +42,7 @@ refused() {
 	printf '%s\n' 'mode: veth' 'lease_ms: soon' >"$YAML"
 	for check in '' --check-config; do
 		run -1 xmasqd n1 --config "$YAML" $check
-		[[ $output == "$YAML:2:11: "*'200 to 10000'* ]]
+		[[ $output == "$YAML:2:11: "*'"lease_ms" must be a number from 200 to 10000'* ]]
 	done
 	printf '%s\n' 'mode: veth' 'tables: {flows: 4096' >"$YAML"
 	run -1 xmasqd n1 --config "$YAML" --check-config

@@ -376,7 +376,7 @@ has_clsact() { inside "$1" tc qdisc show | grep -qw clsact; }
 		[ "$(counted n2 masqueraded)" = 0 ]
 	done
 	pod_is_shown n1 "$XMASQ_BED-n1p3" '.kind == "macvlan" and .ifname == "eth0" and
-		.addrs == "'"$(ip_of n1p3)"'" and (.reason | startswith("macvlan on mv0: no veth"))'
+		.addrs == "'"$(ip_of n1p3)"'" and (.reason | startswith("macvlan on mv0: no veth or netkit pair leads into the pod"))'
 	# Which name of the namespace is the pod's cannot be told: the node's is shown with it.
 	pod_is_shown n1 "$XMASQ_BED-n1p4" '.kind == "" and (.reason | contains("host network"))'
 	pod_is_shown n1 "$XMASQ_BED-n1" '.kind == "" and (.reason | contains("host network"))'

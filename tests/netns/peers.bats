@@ -79,14 +79,14 @@ disagree() {
 	key one a
 	relaunch n1 "psk_file: $KEY"
 	shouts n1 n2
-	disagree n1 bad-key 'same psk_file'
-	disagree n2 bad-key 'same psk_file'
+	disagree n1 bad-key 'give every node the same psk_file, or none'
+	disagree n2 bad-key 'give every node the same psk_file, or none'
 	chatter
 	key two b
 	relaunch n2 "psk_file: $KEY"
 	shouts n1 n2
-	disagree n1 bad-key 'same psk_file'
-	disagree n2 bad-key 'same psk_file'
+	disagree n1 bad-key 'give every node the same psk_file, or none'
+	disagree n2 bad-key 'give every node the same psk_file, or none'
 	chatter
 	relaunch n1 "psk_file: $KEY"
 	shouts n1 n2
@@ -120,8 +120,8 @@ disagree() {
 	custom n1 "$BATS_TEST_TMPDIR/yaml" -e 's/^lease_ms: .*/lease_ms: 2000/'
 	daemon n1 "$BATS_TEST_TMPDIR/yaml"
 	shouts n1 n2
-	disagree n1 bad-lease 'another lease_ms'
-	disagree n2 bad-lease 'another lease_ms'
+	disagree n1 bad-lease 'it is configured with another lease_ms'
+	disagree n2 bad-lease 'it is configured with another lease_ms'
 	chatter
 	daemon_end
 	xmasqd n1 --config "$BATS_TEST_TMPDIR/yaml" --cleanup
@@ -143,7 +143,7 @@ disagree() {
 	custom n1 "$BATS_TEST_TMPDIR/yaml" -e 's/^masquerade_port: .*/masquerade_port: 18478/'
 	daemon n1 "$BATS_TEST_TMPDIR/yaml"
 	shouts n1 n2
-	disagree n1 silent 'masquerade port'
+	disagree n1 silent 'no answer: run xmasqd there'
 	chatter
 	daemon_end
 	xmasqd n1 --config "$BATS_TEST_TMPDIR/yaml" --cleanup
@@ -252,7 +252,7 @@ N1=172.31.0.1 N2=172.31.0.2
 		"ip saddr {$N1,$N2} ip daddr {$N1,$N2} tcp dport 18477 drop"
 	launch n1
 	shouts n1 n2
-	disagree n1 blocked 'ports 32768 to 65535'
+	disagree n1 blocked 'hellos are answered but probes are lost'
 	chatter
 	unfilter
 	wait_until 20 peer_is n1 n2 up

@@ -1,7 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The README's commands do what it says: they are taken out of it and run.
+# The commands of README.md and docs/operations.md do what is said there: they are taken out of
+# them and run.
+# shellcheck disable=SC2030,SC2031 # a subshell for each test
 
 setup_file() {
 	cd "$BATS_TEST_DIRNAME/../.." || return 1
@@ -80,11 +82,112 @@ block() {
 	[ "$(find "$d" -type f)" = "$d/etc/xmasq/xmasqd.yaml" ]
 }
 
+# commands FILE: each line of its sh blocks, without comments behind it
+commands() { awk '/^```sh/ { on = 1; next } /^```/ { on = 0 } on' "$1" | sed 's/  *#.*//'; }
+
+# by_package LINE: whether the tests of the package run it: from the README, or by itself
+by_package() {
+	local line=${1#sudo }
+
+	{ block "Install on a cluster"; block "Install on a cluster" 2; } | sed 's/  *#.*//' | grep -qxF -- "$1" ||
+		grep -qE "^[^#]*\\bsd $line\\b" tests/scripts/package.bats
+}
+
+# on_n1 LINE: there, where the daemon is that of the bed
+on_n1() {
+	local line=${1//sudo /}
+
+	line=${line/--check-config/--config "$YAML" --check-config}
+	line=${line/--cleanup/--config "$YAML" --cleanup}
+	(cd "$BATS_TEST_TMPDIR" && PATH=$XMASQ_BUILD:$PATH nsenter --net=/run/netns/xmrd-n1 -- \
+		bash -euo pipefail -c "$line") >"$BATS_TEST_TMPDIR/out" 2>&1 || {
+		echo "$line:"
+		cat "$BATS_TEST_TMPDIR/out"
+		return 1
+	}
+}
+
+@test "every command of docs/operations.md works" {
+	local line ran=0
+
+	scripts/testbed.sh up 3>&-
+	scripts/testbed.sh xmasq start 3>&-
+	export XMASQ_SOCKET=/run/xmasq-xmrd/n1/xmasqd.sock YAML=/run/xmasq-xmrd/n1/xmasqd.yaml
+	scripts/testbed.sh exec n1p1 -- ping -q -c 1 10.244.2.11
+	while read -r line; do
+		[ -n "$line" ] || continue
+		case $line in
+		'sudo xmasq'* | 'sudo ss '* | 'ip '* | 'curl '*)
+			on_n1 "$line"
+			ran=$((ran + 1))
+			case $line in
+			*' pods') grep -q '10.244.1.11 .* attached' "$BATS_TEST_TMPDIR/out" ;;
+			*' peers') grep -q '^172.31.0.2 ' "$BATS_TEST_TMPDIR/out" ;;
+			*' -d link') grep -q 'dstport 8472' "$BATS_TEST_TMPDIR/out" ;;
+			*'/metrics') grep -q '^xmasq_ready 1$' "$BATS_TEST_TMPDIR/out" ;;
+			*' cleanup') [ ! -e /sys/fs/bpf/xmasq-xmrd-n1 ] ;;
+			*' --cleanup') scripts/testbed.sh xmasq start n1 3>&- ;;
+			esac ;;
+		*)
+			by_package "$line" || { echo "no test runs: $line"; return 1; } ;;
+		esac
+	done < <(commands docs/operations.md)
+	[ $ran -ge 15 ]
+	scripts/testbed.sh down 3>&-
+}
+
+@test "the node's own firewall neither sees nor stops what goes between nodes" {
+	local node proto
+
+	scripts/testbed.sh up 3>&-
+	for node in n1 n2; do
+		for proto in tcp udp; do
+			scripts/testbed.sh exec $node -- iptables -I INPUT -p $proto --dport 18477 -j DROP
+			scripts/testbed.sh exec $node -- iptables -I INPUT -p $proto --sport 18477 -j DROP
+			scripts/testbed.sh exec $node -- iptables -I OUTPUT -p $proto --dport 18477 -j DROP
+			scripts/testbed.sh exec $node -- iptables -I OUTPUT -p $proto --sport 18477 -j DROP
+		done
+	done
+	scripts/testbed.sh xmasq start 3>&-
+	scripts/testbed.sh exec n2p1 -- "$XMASQ_BUILD/tests/tools/xmt-flow" server --tcp --port 5000 --timeout 60 \
+		>"$BATS_TEST_TMPDIR/server" 2>&1 3>&- &
+	for _ in {1..100}; do
+		grep -q listening "$BATS_TEST_TMPDIR/server" && break
+		sleep 0.1
+	done
+	scripts/testbed.sh exec n1p1 -- "$XMASQ_BUILD/tests/tools/xmt-flow" client --tcp --host 10.244.2.11 \
+		--port 5000 --duration 4 --interval-ms 5
+	kill $!
+	XMASQ_SOCKET=/run/xmasq-xmrd/n1/xmasqd.sock "$XMASQ_BUILD/xmasqctl" status -o json |
+		jq -e '.peers_up == 1 and .masqueraded > 100 and .restored > 100'
+	scripts/testbed.sh down 3>&-
+}
+
+@test "each message that docs/operations.md explains is one that a test provokes" {
+	local text count=0
+
+	while IFS= read -r text; do
+		count=$((count + 1))
+		# A C string has its quotes behind backslashes.
+		grep -qF -- "$text" tests/netns/*.bats tests/unit/*.c ||
+			grep -qF -- "${text//\"/\\\"}" tests/unit/*.c || { echo "no test provokes: $text"; return 1; }
+	done < <(sed -n '/^## Troubleshooting/,$s/^| `\([^`]*\)` |.*/\1/p' docs/operations.md)
+	[ $count -ge 20 ]
+}
+
 @test "what the README names exists" {
 	local path
 
 	grep -oE '\]\([A-Za-z_/.-]+\)' README.md | tr -d '()]' | while read -r path; do
 		[ -e "$path" ] || { echo "README names $path"; exit 1; }
+	done
+	# The page about Kubernetes comes with its tests.
+	grep -oE '\]\([A-Za-z_/.-]+\)' docs/operations.md | tr -d '()]' | grep -v '^kubernetes.md$' | while read -r path; do
+		[ -e "docs/$path" ] || { echo "docs/operations.md names $path"; exit 1; }
+	done
+	# shellcheck disable=SC2016 # not for the shell
+	for path in $(grep -oE '`tests/[a-z/.]+`' docs/operations.md | tr -d '`'); do
+		[ -e "$path" ] || { echo "docs/operations.md names $path"; return 1; }
 	done
 	for t in demo check setup bench deb install uninstall; do
 		make help | grep -qE "^ +$t " || { echo "no target $t"; exit 1; }
