@@ -151,9 +151,7 @@ sockets()
 	done
 	[ "$(find "/sys/fs/bpf/xmasq-$XMASQ_BED-n1" | sort)" = "$pins" ]
 	# The others go on.
-	for runtime in $RUNTIMES; do
-		accelerated "$runtime" "old-$runtime" "$(container_ip "$runtime" n2 "old-$runtime")"
-	done
+	accelerated podman old-podman "$(container_ip podman n2 old-podman)"
 }
 
 @test "names are for people: without their files everything goes on, with false ones too" {
