@@ -185,7 +185,8 @@ enum xm_rate {
  *         us, and is not at the mercy of those who only write the peer's address on their packets
  * @rate_win: current window of the rate limits (programs)
  * @rate_cnt: what there was of each enum xm_rate in it (programs)
- * @pad: zero
+ * @nonce_low: second halves of @nonce, not read by the programs: the daemon's next run knows by
+ *             them what the peer answers to this one. 0 unknown: an older build kept none
  */
 struct xm_peer {
 	__u64 up_until[XM_PROTOS];
@@ -198,7 +199,7 @@ struct xm_peer {
 	__be32 nonce[2];
 	__u32 rate_win;
 	__u16 rate_cnt[XM_RATES];
-	__u32 pad[2];
+	__be32 nonce_low[2];
 };
 
 enum xm_overlay_type {

@@ -67,8 +67,10 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 
 void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2])
 {
-	for (unsigned int i = 0; idx < d->n_peers && i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++)
+	for (unsigned int i = 0; idx < d->n_peers && i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++) {
+		STORE(d->peers[idx].nonce_low[i], htonl((uint32_t)nonce[i]));
 		STORE(d->peers[idx].nonce[i], htonl((uint32_t)(nonce[i] >> 32)));
+	}
 }
 
 void datapath_peer_want_report(struct datapath *d, unsigned int idx)

@@ -70,6 +70,10 @@ static void adopt(struct daemon *d)
 
 		if (!x->used && !x->gen)
 			continue;
+		for (int k = 0; k < 2; k++)
+			if (x->nonce_low[k])
+				was.old_nonce[k] = (uint64_t)ntohl(x->nonce[k]) << 32 |
+						   ntohl(x->nonce_low[k]);
 		/* In whole milliseconds back from jiffies; proof in the past stays there. */
 		for (int k = 0; k < XM_PROTOS; k++)
 			if (x->up_until[k] > d->dp.clock.jiffies)
