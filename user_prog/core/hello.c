@@ -148,10 +148,26 @@ static bool hello_is_fresh(const struct hello_peer *p, const struct hello_msg *m
 	       hello_knows(p, m->echo_probe[XM_UDP], now_ms);
 }
 
+/* The peer may be reached again: within a period, and not more often than ever. */
+static void hello_no_backoff(struct hello_peer *p, uint64_t now_ms)
+{
+	if (p->period_ms <= XM_HELLO_PERIOD_MS)
+		return;
+	p->period_ms = XM_HELLO_PERIOD_MS;
+	if (p->next_ms > now_ms + XM_HELLO_PERIOD_MS)
+		p->next_ms = now_ms + XM_HELLO_PERIOD_MS;
+}
+
 static void hello_refresh_addr(struct hello_peer *p, const struct xm_event *ev, uint64_t now_ms)
 {
 	if (!p->ifindex)
 		p->next_ms = now_ms; /* now we can */
+	else if (ev->leaving && memcmp(p->eth, ev->eth, sizeof(p->eth)))
+		hello_no_backoff(p, now_ms);
+	if (ev->leaving) {
+		p->routed = true;
+		p->asked_ms = 0;
+	}
 	p->node = ev->node;
 	p->ifindex = ev->ifindex;
 	memcpy(p->eth, ev->eth, sizeof(p->eth));
@@ -306,11 +322,7 @@ static void hello_heard(struct hello_peer *p, const struct hello_msg *m, bool fr
 	if (fresh && m->type == XM_WIRE_HELLO)
 		p->fresh_ms = now_ms;
 	p->heard_ms = now_ms;
-	if (p->period_ms > XM_HELLO_PERIOD_MS) {
-		p->period_ms = XM_HELLO_PERIOD_MS;
-		if (p->next_ms > now_ms + XM_HELLO_PERIOD_MS)
-			p->next_ms = now_ms + XM_HELLO_PERIOD_MS;
-	}
+	hello_no_backoff(p, now_ms);
 	if (m->type == XM_WIRE_HELLO) {
 		p->hellos_rx++;
 		p->any_nonce = m->nonce;
@@ -339,7 +351,7 @@ static void hello_control(struct hello *h, const struct xm_event *ev, uint64_t n
 	lease_ok = m.lease_ms == h->cfg.lease_ms;
 	fresh = hello_is_fresh(p, &m, now_ms);
 	hello_heard(p, &m, fresh, now_ms);
-	if (fresh || !p->ifindex || !hello_table_is_up(p, now_ms))
+	if (!p->ifindex || (!p->routed && (fresh || !hello_table_is_up(p, now_ms))))
 		hello_refresh_addr(p, ev, now_ms);
 	if (fresh && p->old_nonce[0] && !p->old_heard) {
 		p->old_heard = true;
@@ -397,7 +409,8 @@ static void hello_seen(struct hello *h, const struct xm_event *ev, uint64_t now_
 
 	if (p) {
 		hello_table_traffic(h, p, now_ms);
-		hello_refresh_addr(p, ev, now_ms);
+		if (ev->leaving || !p->routed || !p->ifindex)
+			hello_refresh_addr(p, ev, now_ms);
 		return;
 	}
 	slot = hello_table_add(h, ev->peer, false, now_ms);

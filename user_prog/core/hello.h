@@ -38,6 +38,13 @@
  *    gets a hello when it sends one, never by our timer, else two nodes that have
  *    nothing to do with each other would remind each other for ever.
  *
+ * Frames leave by the way that the node's own overlay packets take to the peer, since what is to be
+ * proven is that masqueraded packets get through there: with two gateways, what the peer sends
+ * may come by the other one. The programs are asked for that way with each hello
+ * (datapath_peer_want_report()), so that a gateway's new address costs one
+ * hello. The way back of what comes is taken before any is known, and when no packet left between
+ * two hellos: then there is no data to prove anything for.
+ *
  * A daemon that starts over on pinned maps first gives back what it knew with
  * hello_adopt(), also the nonces that the peer still echoes: what comes with them is fresh as
  * long as the deadlines last that were taken over, or until the peer echoes a new one. They
@@ -97,6 +104,8 @@ struct hello_peer {
 	__be32 node; /* our address towards it */
 	uint32_t ifindex;
 	uint8_t eth[XM_ETH_LEN];
+	bool routed;	   /* the last two are from our own overlay packets */
+	uint64_t asked_ms; /* for one of those, in vain so far; 0: not */
 	enum hello_state state;
 	uint32_t epoch; /* peer's, 0 unknown */
 	uint16_t gen;	/* to be written to struct xm_peer; starts at 1, never 0 */

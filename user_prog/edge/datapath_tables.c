@@ -65,18 +65,24 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 	return 0;
 }
 
-void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2])
+bool datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2])
 {
-	for (unsigned int i = 0; idx < d->n_peers && i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++) {
+	bool other;
+
+	if (idx >= d->n_peers)
+		return false;
+	other = d->peers[idx].nonce[0] != htonl((uint32_t)(nonce[0] >> 32));
+	for (unsigned int i = 0; i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++) {
 		STORE(d->peers[idx].nonce_low[i], htonl((uint32_t)nonce[i]));
 		STORE(d->peers[idx].nonce[i], htonl((uint32_t)(nonce[i] >> 32)));
 	}
+	return other;
 }
 
-void datapath_peer_want_report(struct datapath *d, unsigned int idx)
+void datapath_peer_want_report(struct datapath *d, unsigned int idx, enum xm_report which)
 {
-	if (idx < d->n_peers)
-		STORE(d->peers[idx].report, 1);
+	if (idx < d->n_peers && d->peers[idx].report != XM_REPORT_ANY)
+		STORE(d->peers[idx].report, (uint8_t)which);
 }
 
 /* As label_free() in tc_prog/label.h: note the time, then clear the tag. */
