@@ -58,13 +58,15 @@ at_most() { [ "$(all_established)" -le "$1" ]; }
 # run_all: the connections, then EST (ESTABLISHED on all nodes, 1 s after the last is closed)
 run_all()
 {
-	local n shorts=600
+	local n shorts=600 parallel=120
 
+	# An emulated machine does not keep up with so many at a time.
+	[ "$XM_SLOW" = 1 ] || shorts=180 parallel=20
 	[ -z "${XM_FULL:-}" ] || shorts=10000
 	for n in n1 n2 n3; do
 		inside $n conntrack -F 2>/dev/null
 	done
-	load_start --interval-ms 25 --big 4000 --short $shorts --parallel 120 --hold 500
+	load_start --interval-ms 25 --big 4000 --short $shorts --parallel $parallel --hold 500
 	wait_until $((30 + shorts / 40)) grep -q '"short"' "$LOAD_OUT"
 	grep '"short"' "$LOAD_OUT"
 	check "$(grep '"short"' "$LOAD_OUT")" ".short == $shorts and .failed == 0 and (.ways | min) >= $((shorts / 6 - 6))"

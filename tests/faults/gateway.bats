@@ -39,7 +39,7 @@ teardown_file()
 }
 
 setup()    { test_begin; }
-teardown() { fault_end; }
+teardown() { unfilter; fault_end; }
 
 # gateway_up A|B NUMBER: a router between br0 and br9
 gateway_up()
@@ -127,7 +127,7 @@ gateway_count()
 	inside gwa sysctl -qw net.ipv4.conf.eth0.arp_notify=1 net.ipv4.conf.eth1.arp_notify=1
 	inside gwa ip link set eth0 address 02:00:00:00:99:01
 	inside gwa ip link set eth1 address 02:00:00:00:99:02
-	outcome "the gateway's MACs changed, announced" 1500 400
+	outcome "the gateway's MACs changed, announced" 2500 400
 	back 10
 	load_mark
 	inside gwa sysctl -qw net.ipv4.conf.eth0.arp_notify=0 net.ipv4.conf.eth1.arp_notify=0
@@ -137,7 +137,7 @@ gateway_count()
 	for n in n1 n2 n3; do
 		inside $n ip neigh flush dev "$NIC"
 	done
-	outcome "the gateway's MACs changed, found out" 1500 400
+	outcome "the gateway's MACs changed, found out" 2500 400
 	back 10
 	load_end
 }
@@ -145,8 +145,21 @@ gateway_count()
 @test "a gateway dies, routes change to another; the ways there and back differ" {
 	fault_begin
 	there_by b
-	outcome "n1 and n2 go by the other gateway, n3 comes by the first" 500 50
-	carries b
+	outcome "n1 and n2 go by the other gateway, n3 comes by the first" 1000 50
+	wait_until 5 carries b
+	# A hello that took the way back would not notice.
+	load_mark
+	filter 'oifname "outer-gwb" th sport 18477 drop' 'oifname "outer-gwb" th dport 18477 drop'
+	wait_until 6 peer_is n1 n3 down
+	wait_until 6 peer_is n2 n3 down
+	sleep 3
+	outcome "the port filtered on the way there only, by a gateway that hellos do not come from" 7500 900
+	# It stays noticed.
+	load_mark
+	sleep 3
+	outcome "the same, all on the overlay" 1500 0
+	unfilter
+	back 20
 	load_mark
 	# The first is dead, which the routing protocol finds out half a second later.
 	inside sw ip link set inner-gwa down
@@ -159,7 +172,7 @@ gateway_count()
 	inside sw ip link set outer-gwa up
 	load_mark
 	routes_by a
-	outcome "back to the first gateway" 500 50
+	outcome "back to the first gateway" 1000 50
 	wait_until 5 carries a
 	back 10
 	load_end
@@ -218,13 +231,13 @@ nic_index() { inside "$1" ip -j link show dev "$NIC" | jq '.[0].ifindex'; }
 	run -1 inside n2 ip link show flannel.1
 	overlay_anew n2
 	back 20
-	outcome "n2's interface replaced, its bound VXLAN device made anew" 4000 1200
+	outcome "n2's interface replaced, its bound VXLAN device made anew" 6000 1200
 	[ "$(nic_index n2)" != "$before" ]
 	# Not bound this time: it stays.
 	load_mark
 	nic_anew n2 02:00:ac:1f:77:02
 	back 20
-	outcome "n2's interface replaced under a VXLAN device that is not bound" 4000 1200
+	outcome "n2's interface replaced under a VXLAN device that is not bound" 6000 1200
 	load_mark
 	overlay_anew n2 bound
 	back 15
