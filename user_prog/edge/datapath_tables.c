@@ -31,7 +31,7 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 {
 	int fd = bpf_map__fd(d->skel->maps.xm_peer_idx);
 	struct xm_peer *x;
-	__u32 slot = idx;
+	__u32 slot = idx, noted;
 
 	if (idx >= d->n_peers)
 		return -ERANGE;
@@ -55,9 +55,12 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 	STORE(x->gen, p->gen);
 	STORE(x->epoch, p->epoch);
 	STORE(x->used, 1);
-	if (bpf_map_update_elem(fd, &p->addr, &slot, BPF_ANY)) {
-		log_error("cannot note peer in slot %u: %s", idx, strerror(errno));
-		return -errno;
+	/* An update takes memory, and this is called with each proof. */
+	if (bpf_map_lookup_elem(fd, &p->addr, &noted) || noted != slot) {
+		if (bpf_map_update_elem(fd, &p->addr, &slot, BPF_ANY)) {
+			log_error("cannot note peer in slot %u: %s", idx, strerror(errno));
+			return -errno;
+		}
 	}
 	for (int i = 0; i < XM_PROTOS; i++)
 		STORE(x->up_until[i],
