@@ -61,7 +61,7 @@ run_all()
 	local n shorts=600 parallel=120
 
 	# An emulated machine does not keep up with so many at a time.
-	[ "$XM_SLOW" = 1 ] || shorts=180 parallel=20
+	[ "$XM_SLOW" = 1 ] || { shorts=180 parallel=12; TCP=5; }
 	[ -z "${XM_FULL:-}" ] || shorts=10000
 	for n in n1 n2 n3; do
 		inside $n conntrack -F 2>/dev/null
