@@ -196,8 +196,8 @@ overlay_anew()
 	for j in 1 2 3; do
 		[ "$j" != "$i" ] || continue
 		printf -v mac '02:00:00:00:01:%02x' $j
-		inside "$1" bridge fdb add $mac dev flannel.1 dst "172.31.0.$j" self permanent
-		inside "$1" ip neigh add "10.244.$j.0" lladdr $mac dev flannel.1 nud permanent
+		inside "$1" bridge fdb add "$mac" dev flannel.1 dst "172.31.0.$j" self permanent
+		inside "$1" ip neigh add "10.244.$j.0" lladdr "$mac" dev flannel.1 nud permanent
 		inside "$1" ip route add "10.244.$j.0/24" via "10.244.$j.0" dev flannel.1 onlink
 	done
 }

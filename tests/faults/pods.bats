@@ -95,6 +95,7 @@ peer_of_flow()
 		END
 		serve n3p40 udp 4700
 		counters_mark n2 n3
+		# shellcheck disable=SC2153 # lib.bash's
 		stop "${PIDS[-2]}"
 		load_mark
 		"$BED" pod-del n2 40 >/dev/null

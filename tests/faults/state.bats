@@ -235,7 +235,7 @@ daemon_without()
 	nsenter --net="/run/netns/$XMASQ_BED-n1" -- setpriv --bounding-set "-$1" --inh-caps "-$1" \
 		"$BUILD/xmasqd" --config "$(state n1)/xmasqd.yaml" >"$log" 2>&1 3>&- &
 	pid=$!
-	PIDS+=($pid)
+	PIDS+=("$pid")
 	wait_until 20 said_or_ended "$pid" "$log"
 	if grep -q ' running: ' "$log"; then
 		RAN=yes
