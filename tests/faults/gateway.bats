@@ -143,6 +143,7 @@ gateway_count()
 }
 
 @test "a gateway dies, routes change to another; the ways there and back differ" {
+	long_form
 	fault_begin
 	there_by b
 	outcome "n1 and n2 go by the other gateway, n3 comes by the first" 1000 50

@@ -105,6 +105,7 @@ flooded() { [ "$(counted n2 control-limit)" -gt 300 ]; }
 @test "a daemon that starts again in a flood under its peer's address: its peers stay up" {
 	local pid
 
+	long_form
 	fault_begin
 	inside out "$NETNS/craft.py" --seconds 60 --interval-ms 0.5 "$OUT_NIC" \
 		"[to('n2')/f for e in range(40) for f in (hello('n1','n2',e), hello('n1','n2',e,ANSWER),

@@ -185,6 +185,7 @@ around()
 @test "another agent's programs come and go before and behind ours, one takes our place" {
 	local i dev dir=egress prio=65520
 
+	long_form
 	fault_begin
 	dev=$P1
 	agent_make
@@ -251,6 +252,7 @@ said_or_ended() { grep -q ' running: ' "$2" || ended "$1"; }
 @test "each capability missing: a daemon that says so or does without, an overlay that goes on" {
 	local cap log
 
+	long_form
 	fault_begin
 	log=$BATS_TEST_TMPDIR/cap
 	term n1
@@ -272,12 +274,11 @@ said_or_ended() { grep -q ' running: ' "$2" || ended "$1"; }
 @test "no map that the programs write to takes memory for an update" {
 	local pin n=0
 
-	fault_begin
+	daemons_default
 	for pin in "$(pin_dir n1)"/xm_*; do
 		[[ $pin != */xm_peer_idx ]] || continue
 		bpftool -j map show pinned "$pin" | jq -e '.flags % 2 == 0' >/dev/null || { echo "$pin"; false; }
 		n=$((n + 1))
 	done
 	[ $n -ge 6 ]
-	load_end
 }
