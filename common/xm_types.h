@@ -178,15 +178,21 @@ enum xm_rate {
  * @gen: raised when the slot gets another peer or the peer another epoch
  * @used: slot holds a peer
  * @report: the daemon wants to hear of the next overlay packet, to learn how frames
- *          reach the peer
+ *          reach the peer: enum xm_report
  * @seen: low half of jiffies: last overlay packet to or from the peer
  * @epoch: of the peer's maps, host order, 0 unknown; for the daemon's next run
  * @nonce: first halves of the nonces that we sent it last, 0 for none. Who echoes one has heard
  *         us, and is not at the mercy of those who only write the peer's address on their packets
  * @rate_win: current window of the rate limits (programs)
  * @rate_cnt: what there was of each enum xm_rate in it (programs)
- * @pad: zero
+ * @nonce_low: second halves of @nonce, not read by the programs: the daemon's next run knows by
+ *             them what the peer answers to this one. 0 unknown: an older build kept none
  */
+enum xm_report {
+	XM_REPORT_ANY = 1,     /* next overlay packet to or from the peer */
+	XM_REPORT_LEAVING = 2, /* next one to it: the way that the node's routes say */
+};
+
 struct xm_peer {
 	__u64 up_until[XM_PROTOS];
 	__be32 addr;
@@ -198,7 +204,7 @@ struct xm_peer {
 	__be32 nonce[2];
 	__u32 rate_win;
 	__u16 rate_cnt[XM_RATES];
-	__u32 pad[2];
+	__be32 nonce_low[2];
 };
 
 enum xm_overlay_type {
@@ -299,7 +305,8 @@ enum xm_event_type {
  * @ifindex: underlay interface
  * @eth: Ethernet addresses for a frame to that node
  * @proto: IPPROTO_TCP or IPPROTO_UDP
- * @pad: zero
+ * @leaving: 1: @eth and @ifindex are those of a packet of ours to that node; 0: those of one
+ *           that came, turned round
  * @len: bytes of @data in use
  * @data: start of the payload
  */
@@ -310,7 +317,7 @@ struct xm_event {
 	__u32 ifindex;
 	__u8 eth[XM_ETH_LEN];
 	__u8 proto;
-	__u8 pad;
+	__u8 leaving;
 	__u16 len;
 	__u8 data[XM_CONTROL_MAX];
 };

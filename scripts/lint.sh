@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-all_checks="spdx text format shell python layers build-gcc build-clang headers syscalls tidy"
+all_checks="spdx text format shell python layers clocks build-gcc build-clang headers syscalls tidy"
 all_checks+=" cppcheck"
 jobs=$(nproc)
 export out=build/lint # builds of its own: gcc's and clang's objects must not mix with build/
@@ -207,6 +207,18 @@ check_syscalls() {
 	bad+='|setns|unshare|clock_gettime|time|gettimeofday|nanosleep|sleep|usleep|getrandom|epoll_.*'
 	bad+='|mnl_socket_.*|poll|select|printf|puts|__printf_chk|exit|_exit|system|getenv'
 	! nm -A -u "$lib" "$afxdp" | grep -E " U ($bad)$"
+}
+
+# A clock that can be set dates logs, reports and archives, one use in each of these. It times nothing:
+# whatever else asks for it is wrong.
+check_clocks() {
+	local bad='CLOCK_(REALTIME|TAI)|gettimeofday|timespec_get|ktime_get_tai|(^|[^_[:alnum:]])time\('
+	local want
+
+	want=$(printf 'user_prog/%s:1\n' edge/log.c xmasqctl/archive.c xmasqctl/bugtool.c \
+		xmasqctl/monitor_run.c xmasqd/daemon.c)
+	diff <(echo "$want") <(files '^(user_prog|tc_prog|headers|common)/.*\.[ch]$' |
+		xargs -r -d '\n' grep -cHE "$bad" | grep -v ':0$' | sort)
 }
 
 tidy_one() {

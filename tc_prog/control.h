@@ -32,6 +32,7 @@ static __always_inline enum xm_reason report(struct __sk_buff *skb, enum xm_even
 	ev->ifindex = skb->ifindex;
 	ev->proto = proto;
 	if (egress) {
+		ev->leaving = 1;
 		memcpy(ev->eth, eth, XM_ETH_LEN);
 	} else {
 		memcpy(ev->eth, eth + 6, 6);
@@ -72,7 +73,7 @@ static __always_inline void report_stranger(struct __sk_buff *skb, __be32 peer, 
 static __always_inline void report_wanted(struct __sk_buff *skb, struct xm_peer *p, __be32 peer,
 					  __be32 node, int egress)
 {
-	if (!p->report)
+	if (!p->report || (p->report != XM_REPORT_ANY && !egress))
 		return;
 	p->report = 0;
 	report(skb, XM_EV_PEER_SEEN, peer, node, egress, IPPROTO_UDP, 0);

@@ -66,7 +66,7 @@ load_start()
 	"$LOAD" "${args[@]}" --tcp $TCP --udp $UDP --timeout 900 "$@" \
 		>"$LOAD_OUT" 2>"$BATS_TEST_TMPDIR/load.err" 3>&- &
 	LOAD_PID=$!
-	wait_until 15 grep -q ready "$LOAD_OUT" || { cat "$BATS_TEST_TMPDIR/load.err"; return 1; }
+	wait_until 40 grep -q ready "$LOAD_OUT" || { cat "$BATS_TEST_TMPDIR/load.err"; return 1; }
 }
 
 # load_fast: nine of ten flows of every node are on the fast path. Each node has two thirds of them.

@@ -96,3 +96,36 @@ peer_lost()
 	outcome "4 s of forged NACKs and RSTs" 1500 40
 	load_end
 }
+
+# flooded: n2 gets more than it hands to its daemon
+flooded() { [ "$(counted n2 control-limit)" -gt 300 ]; }
+
+# What a peer says first to a daemon that starts again echoes the daemon before. The flood has its
+# address, and the MAC of whoever sends it.
+@test "a daemon that starts again in a flood under its peer's address: its peers stay up" {
+	local pid
+
+	long_form
+	fault_begin
+	inside out "$NETNS/craft.py" --seconds 60 --interval-ms 0.5 "$OUT_NIC" \
+		"[to('n2')/f for e in range(40) for f in (hello('n1','n2',e), hello('n1','n2',e,ANSWER),
+		  probe('tcp','n1','n2'), probe('udp','n1','n2'))]" >"$BATS_TEST_TMPDIR/flood" 2>&1 3>&- &
+	PIDS+=($!)
+	wait_until 30 grep -q sending "$BATS_TEST_TMPDIR/flood"
+	counters_mark n2
+	wait_until 10 flooded
+	pid=$(pid_of n2)
+	daemons_changed
+	load_mark
+	kill -KILL "$pid"
+	wait_until 3 ended "$pid"
+	launch n2
+	# Beyond what its last proof was good for.
+	sleep 4
+	peer_is n2 n1 up
+	peer_is n1 n2 up
+	run ! grep -E 'peer .* is (down|blocked)' "$(state n2)/xmasqd.log"
+	load_fast
+	outcome "n2's daemon killed and started again in a flood under n1's address" 1500 20
+	load_end
+}

@@ -167,3 +167,118 @@ in_mounts() { nsenter --mount="/proc/$1/ns/mnt" -- "${@:2}"; }
 	outcome "n1's daemon ended without pins, another refused for a read-only bpffs, a third started" 4500 600
 	load_end
 }
+
+# ---- other agents -------------------------------------------------------------------
+
+# around DEVICE DIRECTION attach|detach: programs of another agent before and behind ours in tcx
+around()
+{
+	if [ "$3" = attach ]; then
+		inside n1 "$MPROG" attach "$1" "$2" first xmother1
+		inside n1 "$MPROG" attach "$1" "$2" last xmother2
+	else
+		inside n1 "$MPROG" detach "$1" "$2" xmother1
+		inside n1 "$MPROG" detach "$1" "$2" xmother2
+	fi
+}
+
+@test "another agent's programs come and go before and behind ours, one takes our place" {
+	local i dev dir=egress prio=65520
+
+	long_form
+	fault_begin
+	dev=$P1
+	agent_make
+	if uses_tcx; then
+		for ((i = 0; i < 3; i++)); do
+			around "$NIC" ingress attach
+			around "$NIC" egress attach
+			around "$P1" ingress attach
+			load_fast
+			around "$NIC" ingress detach
+			around "$NIC" egress detach
+			around "$P1" ingress detach
+		done
+		outcome "another agent's programs in tcx before and behind ours, three times" 1000 0
+	fi
+	# At our priority with another handle: both run.
+	load_mark
+	agent n1 "$dev" $dir $prio 0x5
+	inside n1 tc qdisc add dev "$NIC" clsact 2>/dev/null || :
+	agent n1 "$NIC" ingress 1 0x5
+	wait_until 5 load_fast
+	outcome "another agent's filters at our priority" 1000 0
+	inside n1 tc filter del dev "$dev" $dir prio $prio handle 0x5 bpf
+	inside n1 tc filter del dev "$NIC" ingress prio 1 handle 0x5 bpf
+	# In our place: ours is gone, and the agent's, which is not ours to remove, stays.
+	load_mark
+	log_mark n1
+	inside n1 tc filter replace dev "$dev" $dir prio $prio handle 0x584d bpf da obj "$AGENT" sec tc
+	wait_until 10 logged n1 "priority $prio handle 0x584d is taken by bpf program \"agent\""
+	sleep 1.5
+	outcome "another agent's filter in the place of ours, n1p1 on the overlay" 2500 20
+	load_mark
+	inside n1 tc filter del dev "$dev" $dir prio $prio handle 0x584d bpf
+	back 20
+	outcome "the place is free again" 1000 20
+	load_end
+}
+
+# ---- capabilities and memory ------------------------------------------------------------
+
+# daemon_without CAPABILITY: n1's, with its configuration and what an earlier run left; RAN, or the
+# error in its log. Every capability but this one.
+daemon_without()
+{
+	local log=$BATS_TEST_TMPDIR/cap.$1 pid status=0
+
+	RAN=
+	nsenter --net="/run/netns/$XMASQ_BED-n1" -- setpriv --bounding-set "-$1" --inh-caps "-$1" \
+		"$BUILD/xmasqd" --config "$(state n1)/xmasqd.yaml" >"$log" 2>&1 3>&- &
+	pid=$!
+	PIDS+=("$pid")
+	wait_until 20 said_or_ended "$pid" "$log"
+	if grep -q ' running: ' "$log"; then
+		RAN=yes
+		kill -TERM $pid
+	fi
+	wait $pid || status=$?
+	unset 'PIDS[-1]'
+	[ -n "$RAN" ] || [ "$status" = 1 ] || { echo "without $1: status $status"; cat "$log"; return 1; }
+}
+
+said_or_ended() { grep -q ' running: ' "$2" || ended "$1"; }
+
+@test "each capability missing: a daemon that says so or does without, an overlay that goes on" {
+	local cap log
+
+	long_form
+	fault_begin
+	log=$BATS_TEST_TMPDIR/cap
+	term n1
+	for cap in net_admin net_raw net_broadcast bpf perfmon sys_admin sys_ptrace; do
+		daemon_without $cap
+		# What it cannot do without it says by name.
+		[ -n "$RAN" ] || grep -E " error .*CAP_${cap^^}" "$log.$cap"
+		echo "# without $cap: ${RAN:+runs; }$(grep -E ' error ' "$log.$cap" | head -n 1 | cut -d' ' -f2- || :)" >&3
+	done
+	run ! grep -q ' running: ' "$log.net_admin"
+	outcome "n1's daemon gone for seconds, others refused" 7500 400
+	launch n1
+	back 20
+	load_end
+}
+
+# What the programs write to was allocated when it was made (BPF_F_NO_PREALLOC is 1): a node without
+# memory learns flows as any other. Peers are noted by the daemon, each once.
+@test "no map that the programs write to takes memory for an update" {
+	local pin n=0
+
+	daemons_default
+	for pin in "$(pin_dir n1)"/xm_*; do
+		[[ $pin != */xm_peer_idx ]] || continue
+		bpftool -j map show pinned "$pin" | jq -e '.flags % 2 == 0' >/dev/null || { echo "$pin"; false; }
+		n=$((n + 1))
+	done
+	[ $n -ge 6 ]
+}

@@ -393,7 +393,8 @@ static void judge_event(const void *p)
 	const struct xm_event *ev = p;
 
 	MUST(ev->type >= XM_EV_PEER_SEEN && ev->type <= XM_EV_PROBE && ev->len <= XM_CONTROL_MAX);
-	MUST(!ev->pad && ev->ifindex == NIC && (ev->type != XM_EV_PEER_SEEN || !ev->len));
+	MUST(ev->leaving <= (ev->type == XM_EV_PEER_SEEN) && ev->ifindex == NIC &&
+	     (ev->type != XM_EV_PEER_SEEN || !ev->len));
 	MUST(!memcmp(ev->data + ev->len, zero, XM_CONTROL_MAX - ev->len));
 }
 

@@ -285,6 +285,26 @@ same_state()
 	diff <(echo "$1") <(echo "$now")
 }
 
+# ---- other agents ---------------------------------------------------------------
+
+# agent_make: an agent that drops IPv4 packets with TOS 0x48. No header, so that clang needs none
+agent_make()
+{
+	AGENT=$BATS_TEST_TMPDIR/agent.o
+	"${CLANG:-clang}" -target bpf -O2 -g -x c -c -o "$AGENT" - <<-'END'
+		/* 19 and 20: data and data_end of struct __sk_buff */
+		__attribute__((section("tc"), used)) int agent(const unsigned int *skb)
+		{
+			unsigned char *p = (void *)(long)skb[19], *end = (void *)(long)skb[20];
+
+			return p + 34 <= end && p[12] == 8 && p[13] == 0 && p[15] == 0x48 ? 2 : -1;
+		}
+	END
+}
+
+# agent NODE INTERFACE DIRECTION PRIORITY HANDLE
+agent() { inside "$1" tc filter add dev "$2" "$3" prio "$4" handle "$5" bpf da obj "$AGENT" sec tc; }
+
 # ---- traffic ------------------------------------------------------------------
 
 # live [SERVER-POD]: a TCP and a UDP flow from n1p1 to it, on the fast path, until live_end

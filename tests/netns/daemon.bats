@@ -182,24 +182,6 @@ burst_attached() { pods_are n1 "[.pods[] | select(.attached and (.addrs | test(\
 	pod_refused n1 "$(ip_of out)" "holds the node's address"
 }
 
-# agent_make: an agent that drops IPv4 packets with TOS 0x48. No header, so that clang needs none
-agent_make()
-{
-	AGENT=$BATS_TEST_TMPDIR/agent.o
-	"${CLANG:-clang}" -target bpf -O2 -g -x c -c -o "$AGENT" - <<-'END'
-		/* 19 and 20: data and data_end of struct __sk_buff */
-		__attribute__((section("tc"), used)) int agent(const unsigned int *skb)
-		{
-			unsigned char *p = (void *)(long)skb[19], *end = (void *)(long)skb[20];
-
-			return p + 34 <= end && p[12] == 8 && p[13] == 0 && p[15] == 0x48 ? 2 : -1;
-		}
-	END
-}
-
-# agent NODE INTERFACE DIRECTION PRIORITY HANDLE
-agent() { inside "$1" tc filter add dev "$2" "$3" prio "$4" handle "$5" bpf da obj "$AGENT" sec tc; }
-
 # passes TOS: a ping with it; the agent takes 0x48
 passes() { inside n1p1 ping -q -c 1 -W 1 -Q "$1" "$(ip_of n2p1)" >/dev/null; }
 

@@ -197,6 +197,19 @@ static void strangers(void)
 	arrives(0);
 	CHECK_EQ(node_events(n), 0);
 	CHECK(!fresh() && !flow.label, "learned from a stranger");
+
+	tap_case("nic_ingress: a peer is reported once, when a packet that comes will do");
+	begin(&node_b, IPPROTO_TCP, XM_OVERLAY_VXLAN);
+	n->peers[PEER_IDX].report = XM_REPORT_LEAVING;
+	arrives(R(LABEL_LEARNED) | R(FLOW_ACTIVE));
+	CHECK_EQ(node_events(n), 0);
+	CHECK_EQ(n->peers[PEER_IDX].report, XM_REPORT_LEAVING);
+	n->peers[PEER_IDX].report = XM_REPORT_ANY;
+	arrives(R(LABEL_LEARNED) | R(FLOW_ACTIVE));
+	CHECK_EQ(node_events(n), 1);
+	CHECK_EQ(n->event.type, XM_EV_PEER_SEEN);
+	CHECK_EQ(n->event.leaving, 0);
+	CHECK_EQ(n->peers[PEER_IDX].report, 0);
 }
 
 static void replaced(void)

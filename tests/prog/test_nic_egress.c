@@ -386,7 +386,7 @@ static void strangers(void)
 	CHECK_EQ(n->event.node, n->addr);
 	CHECK_EQ(n->event.ifindex, n->nic);
 	CHECK_EQ(n->event.len, 0);
-	CHECK_EQ(n->event.pad, 0);
+	CHECK_EQ(n->event.leaving, 1);
 	CHECK(!memcmp(n->event.eth, tun.eth, XM_ETH_LEN), "Ethernet addresses to the node");
 	no_flow_made();
 	for (int i = 0; i < 5; i++)
@@ -398,6 +398,20 @@ static void strangers(void)
 	make();
 	sends(R(PEER_SEEN), false);
 	CHECK_EQ(node_events(n), 1);
+
+	for (unsigned int r = XM_REPORT_ANY; r <= XM_REPORT_LEAVING; r++) {
+		tap_case("nic_egress: a peer is reported once, asked for with %u", r);
+		begin(&node_a, IPPROTO_TCP, XM_OVERLAY_VXLAN);
+		make();
+		n->peers[PEER_IDX].report = (__u8)r;
+		for (int i = 0; i < 2; i++)
+			node_run(n, NIC_EGRESS, &in, &out);
+		CHECK_EQ(node_events(n), 1);
+		CHECK_EQ(n->event.type, XM_EV_PEER_SEEN);
+		CHECK_EQ(n->event.leaving, 1);
+		CHECK(!memcmp(n->event.eth, tun.eth, XM_ETH_LEN), "Ethernet addresses to the peer");
+		CHECK_EQ(n->peers[PEER_IDX].report, 0);
+	}
 
 	tap_case("nic_egress: no room in the ring: counted, not waited for");
 	__u64 lost = 0;

@@ -351,7 +351,7 @@ static void handed_over(__u32 type, __u32 off)
 	CHECK_EQ(n->event.ifindex, n->nic);
 	CHECK_EQ(n->event.proto, spec.t.proto);
 	CHECK_EQ(n->event.len, len);
-	CHECK_EQ(n->event.pad, 0);
+	CHECK_EQ(n->event.leaving, 0);
 	CHECK(!memcmp(n->event.data, in.data + off, len), "payload");
 	for (__u32 i = len; i < XM_CONTROL_MAX; i++)
 		CHECK_EQ(n->event.data[i], 0);

@@ -351,6 +351,70 @@ static void test_addresses_follow(void **state)
 	assert_int_equal(bed_peer(0)->ifindex, 2);
 }
 
+/* Two gateways: what leaves goes by another than what comes. Hellos go with the data, while there is any. */
+static void test_hellos_go_with_the_data(void **state)
+{
+	struct xm_event ev = { .type = XM_EV_PEER_SEEN,
+			       .peer = bed.n[1].addr,
+			       .node = bed.n[0].addr,
+			       .ifindex = 9,
+			       .leaving = 1,
+			       .eth = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1 } };
+	unsigned int i;
+
+	(void)state;
+	bed_agree();
+	bed.must_stay_up = true;
+	for (i = 0; i < 20; i++) {
+		bed_event(0, &ev);
+		bed_run_busy(400);
+		assert_int_equal(bed_peer(0)->ifindex, 9);
+	}
+	/* Nor do those that anybody may send while the peer is down. */
+	bed.must_stay_up = false;
+	bed.drop[0] = BED_EVERYTHING;
+	for (i = 0; i < 20; i++) {
+		bed_event(0, &ev);
+		bed_run_busy(400);
+		assert_int_equal(bed_peer(0)->ifindex, 9);
+	}
+	assert_int_equal(bed_peer(0)->state, HELLO_DOWN);
+	bed.drop[0] = 0;
+	bed_event(0, &ev);
+	bed_run_busy(1100);
+	assert_true(bed_all_up());
+	/* No packet left for a while: the way that the peer's come by is as good as any. */
+	bed_run_busy(3000);
+	assert_int_equal(bed_peer(0)->ifindex, 2);
+}
+
+/* A gateway has another address, as packets that leave show: tried within a period. */
+static void test_new_gateway_ends_backoff(void **state)
+{
+	struct xm_event ev = { .type = XM_EV_PEER_SEEN,
+			       .peer = bed.n[1].addr,
+			       .node = bed.n[0].addr,
+			       .ifindex = 2,
+			       .leaving = 1,
+			       .eth = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1 } };
+	uint64_t hellos;
+
+	(void)state;
+	bed_agree();
+	bed_kill(1);
+	bed_run_busy(60000);
+	hellos = bed_peer(0)->hellos_tx;
+	bed_event(0, &ev); /* the address it knows */
+	bed_run_busy(1000);
+	assert_in_range(bed_peer(0)->hellos_tx - hellos, 0, 1);
+	hellos = bed_peer(0)->hellos_tx;
+	ev.eth[11] = 3;
+	bed.n[0].mac[5] = 3;
+	bed_event(0, &ev);
+	bed_run_busy(1000);
+	assert_in_range(bed_peer(0)->hellos_tx - hellos, 1, 2);
+}
+
 static void test_states_have_names(void **state)
 {
 	int s;
@@ -411,6 +475,8 @@ int main(void)
 		BED_TEST(test_silent_address_backs_off),
 		BED_TEST(test_path_heals),
 		BED_TEST(test_addresses_follow),
+		BED_TEST(test_hellos_go_with_the_data),
+		BED_TEST(test_new_gateway_ends_backoff),
 		cmocka_unit_test(test_states_have_names),
 	};
 

@@ -294,6 +294,127 @@ static void test_no_random_numbers(void **state)
 	assert_false(bed_is_up(0, XM_TCP));
 }
 
+/* A neighbour's frames would not come from the peer's MAC: what goes to that is lost. */
+static void send_if_to_peer(void *arg, const struct hello_peer *p, const uint8_t *frame, size_t len)
+{
+	if (!memcmp(frame, bed.n[1].mac, 6))
+		bed_send(arg, p, frame, len);
+}
+
+/* Whether the programs tell it from the flood: see is_fresh() in tc_prog/control.h. */
+static bool passes_limit(const struct bed_frame *f)
+{
+	size_t off = f->kind <= BED_UDP_PROBE ? offsetof(struct xm_wire_probe, echo)
+					      : offsetof(struct xm_wire_hello, echo);
+	uint64_t nonce[2];
+	uint32_t echo;
+	unsigned int i;
+
+	hello_nonces(bed_peer(0), nonce);
+	memcpy(&echo, f->ev.data + off, sizeof(echo));
+	for (i = 0; i < 2; i++)
+		if (nonce[i] && ntohl(echo) == nonce[i] >> 32)
+			return true;
+	return false;
+}
+
+/* Node 0 starts over on its tables in a flood. Return: ms until its deadlines move, 0 never. */
+static unsigned int restart_in_a_flood(bool keep_nonces)
+{
+	struct hello_msg m = { .type = XM_WIRE_HELLO, .lease_ms = 1000 };
+	struct hello_peer was;
+	unsigned int ms, next;
+
+	bed_agree();
+	bed_run_busy(5500);
+	was = *bed_peer(0);
+	hello_nonces(&was, was.old_nonce);
+	if (!keep_nonces)
+		memset(was.old_nonce, 0, sizeof(was.old_nonce));
+	was.ifindex = 0;
+	bed_kill(0);
+	bed_boot(0);
+	bed.n[0].h.send = send_if_to_peer;
+	bed.n[0].mirror[0] = was;
+	assert_int_equal(hello_adopt(&bed.n[0].h, 0, &was, bed.now), 0);
+	/* The limit for all is the flood's. */
+	bed.drop[1] = BED_EVERYTHING;
+	next = bed.n_log;
+	for (ms = 1; ms <= 10000; ms++) {
+		struct xm_event ev;
+
+		m.epoch = ms;
+		m.nonce = ms;
+		ev = bed_message(&m);
+		ev.eth[0] ^= 0x40;
+		bed_event(0, &ev);
+		bed_run_busy(1);
+		for (; next < bed.n_log && bed.log[next].at_ms <= bed.now; next++)
+			if (bed.log[next].to == 0 && passes_limit(&bed.log[next]))
+				bed_event(0, &bed.log[next].ev);
+		assert_int_equal(bed.n[0].epoch_changes, 0);
+		if (bed_peer(0)->up_until_ms[XM_TCP] > was.up_until_ms[XM_TCP] &&
+		    bed_peer(0)->up_until_ms[XM_UDP] > was.up_until_ms[XM_UDP])
+			return ms;
+	}
+	return 0;
+}
+
+/* The peer's next hello, which echoes the daemon before, is enough. */
+static void test_restart_in_a_flood(void **state)
+{
+	unsigned int ms;
+
+	(void)state;
+	ms = restart_in_a_flood(true);
+	assert_in_range(ms, 1, XM_HELLO_PERIOD_MS + 10);
+	assert_true(bed_all_up());
+}
+
+/* The flood above is one: without the nonces the peer does not get through it. */
+static void test_restart_without_nonces(void **state)
+{
+	(void)state;
+	assert_int_equal(restart_in_a_flood(false), 0);
+}
+
+/* They make nothing fresh for longer than the deadlines last, and move none themselves. */
+static void test_old_nonces_expire(void **state)
+{
+	struct hello_msg m = { .type = XM_WIRE_ANSWER, .lease_ms = 1000 };
+	struct hello_peer was;
+	struct xm_event ev;
+	uint64_t nonce[2];
+
+	(void)state;
+	bed_agree();
+	bed_run_busy(1500);
+	was = *bed_peer(0);
+	hello_nonces(&was, was.old_nonce);
+	was.ifindex = 0;
+	bed_kill(1);
+	bed_kill(0);
+	bed_boot(0);
+	bed.n[0].mirror[0] = was;
+	assert_int_equal(hello_adopt(&bed.n[0].h, 0, &was, bed.now), 0);
+	m.epoch = was.epoch;
+	m.peer_epoch = bed.n[0].cfg.epoch;
+	m.echo = m.echo_probe[XM_TCP] = m.echo_probe[XM_UDP] = was.old_nonce[1];
+	ev = bed_message(&m);
+	bed_event(0, &ev);
+	bed_assert_same(0, &was);
+	bed_run_busy(XM_HELLO_MISSES * XM_HELLO_PERIOD_MS + HELLO_TICK_MS);
+	assert_int_equal(bed_peer(0)->state, HELLO_DOWN);
+	hello_nonces(bed_peer(0), nonce);
+	assert_int_not_equal(nonce[0], was.old_nonce[0]);
+	assert_int_not_equal(nonce[1], was.old_nonce[0]);
+	/* A recorded one with another epoch is anybody's again. */
+	m.epoch = was.epoch + 1;
+	ev = bed_message(&m);
+	bed_event(0, &ev);
+	assert_int_equal(bed.n[0].epoch_changes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,7 +422,8 @@ int main(void)
 		BED_TEST(test_answer_is_not_answered), BED_TEST(test_stranger_flood),
 		BED_TEST(test_oldest_stranger_goes),   BED_TEST(test_flood_spares_live_stranger),
 		BED_TEST(test_newcomer_in_flood),      BED_TEST(test_table_index),
-		BED_TEST(test_no_random_numbers),
+		BED_TEST(test_no_random_numbers),      BED_TEST(test_restart_in_a_flood),
+		BED_TEST(test_restart_without_nonces), BED_TEST(test_old_nonces_expire),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

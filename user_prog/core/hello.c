@@ -53,6 +53,16 @@ void hello_nonces(const struct hello_peer *p, uint64_t nonce[2])
 {
 	for (unsigned int i = 0; i < 2; i++)
 		nonce[i] = p->sent[(p->sent_next + HELLO_NONCES - 1 - i) % HELLO_NONCES].nonce;
+	if (!p->old_nonce[0])
+		return;
+	nonce[1] = nonce[0] ? p->old_nonce[0] : p->old_nonce[1];
+	if (!nonce[0])
+		nonce[0] = p->old_nonce[0];
+}
+
+static void hello_old_over(struct hello_peer *p)
+{
+	memset(p->old_nonce, 0, sizeof(p->old_nonce));
 }
 
 void hello_traffic(struct hello *h, unsigned int idx, uint64_t when_ms)
@@ -123,17 +133,41 @@ static int hello_match(const struct hello_peer *p, uint64_t nonce, uint64_t now_
 	return -1;
 }
 
+/* Whether a nonce is ours and young, or was that of the daemon before us when it ended. */
+static bool hello_knows(const struct hello_peer *p, uint64_t nonce, uint64_t now_ms)
+{
+	if (hello_match(p, nonce, now_ms) >= 0)
+		return true;
+	return nonce && now_ms < p->old_until_ms &&
+	       (nonce == p->old_nonce[0] || nonce == p->old_nonce[1]);
+}
+
 static bool hello_is_fresh(const struct hello_peer *p, const struct hello_msg *m, uint64_t now_ms)
 {
-	return hello_match(p, m->echo, now_ms) >= 0 ||
-	       hello_match(p, m->echo_probe[XM_TCP], now_ms) >= 0 ||
-	       hello_match(p, m->echo_probe[XM_UDP], now_ms) >= 0;
+	return hello_knows(p, m->echo, now_ms) || hello_knows(p, m->echo_probe[XM_TCP], now_ms) ||
+	       hello_knows(p, m->echo_probe[XM_UDP], now_ms);
+}
+
+/* The peer may be reached again: within a period, and not more often than ever. */
+static void hello_no_backoff(struct hello_peer *p, uint64_t now_ms)
+{
+	if (p->period_ms <= XM_HELLO_PERIOD_MS)
+		return;
+	p->period_ms = XM_HELLO_PERIOD_MS;
+	if (p->next_ms > now_ms + XM_HELLO_PERIOD_MS)
+		p->next_ms = now_ms + XM_HELLO_PERIOD_MS;
 }
 
 static void hello_refresh_addr(struct hello_peer *p, const struct xm_event *ev, uint64_t now_ms)
 {
 	if (!p->ifindex)
 		p->next_ms = now_ms; /* now we can */
+	else if (ev->leaving && memcmp(p->eth, ev->eth, sizeof(p->eth)))
+		hello_no_backoff(p, now_ms);
+	if (ev->leaving) {
+		p->routed = true;
+		p->asked_ms = 0;
+	}
 	p->node = ev->node;
 	p->ifindex = ev->ifindex;
 	memcpy(p->eth, ev->eth, sizeof(p->eth));
@@ -174,6 +208,7 @@ static void hello_new_epoch(struct hello *h, struct hello_peer *p, uint32_t epoc
 	p->gen = hello_table_next_gen(p->gen);
 	memset(p->up_until_ms, 0, sizeof(p->up_until_ms));
 	memset(p->sent, 0, sizeof(p->sent));
+	hello_old_over(p);
 	p->echo_until_ms = 0;
 	p->unproven = 0;
 	/* What it said before we could believe it. */
@@ -190,6 +225,7 @@ static void hello_gone(struct hello *h, struct hello_peer *p)
 {
 	memset(p->up_until_ms, 0, sizeof(p->up_until_ms));
 	memset(p->sent, 0, sizeof(p->sent));
+	hello_old_over(p);
 	p->echo_until_ms = 0;
 	hello_apply(h, p, false);
 }
@@ -222,6 +258,7 @@ static bool hello_digest(struct hello *h, struct hello_peer *p, const struct hel
 
 	slot = hello_match(p, m->echo, now_ms);
 	if (slot >= 0) {
+		hello_old_over(p);
 		p->echo_until_ms =
 			hello_later(p->echo_until_ms, p->sent[slot].sent_ms + HELLO_PROOF_MS);
 		/* Only an answer comes at once. */
@@ -285,11 +322,7 @@ static void hello_heard(struct hello_peer *p, const struct hello_msg *m, bool fr
 	if (fresh && m->type == XM_WIRE_HELLO)
 		p->fresh_ms = now_ms;
 	p->heard_ms = now_ms;
-	if (p->period_ms > XM_HELLO_PERIOD_MS) {
-		p->period_ms = XM_HELLO_PERIOD_MS;
-		if (p->next_ms > now_ms + XM_HELLO_PERIOD_MS)
-			p->next_ms = now_ms + XM_HELLO_PERIOD_MS;
-	}
+	hello_no_backoff(p, now_ms);
 	if (m->type == XM_WIRE_HELLO) {
 		p->hellos_rx++;
 		p->any_nonce = m->nonce;
@@ -318,8 +351,12 @@ static void hello_control(struct hello *h, const struct xm_event *ev, uint64_t n
 	lease_ok = m.lease_ms == h->cfg.lease_ms;
 	fresh = hello_is_fresh(p, &m, now_ms);
 	hello_heard(p, &m, fresh, now_ms);
-	if (fresh || !p->ifindex || !hello_table_is_up(p, now_ms))
+	if (!p->ifindex || (!p->routed && (fresh || !hello_table_is_up(p, now_ms))))
 		hello_refresh_addr(p, ev, now_ms);
+	if (fresh && p->old_nonce[0] && !p->old_heard) {
+		p->old_heard = true;
+		p->next_ms = now_ms;
+	}
 	if (lease_ok)
 		p->problem = HELLO_SILENT;
 	else
@@ -349,7 +386,7 @@ static void hello_probe(struct hello *h, const struct xm_event *ev, uint64_t now
 		h->bad_events++;
 		return;
 	}
-	believe = hello_match(p, echo, now_ms) >= 0;
+	believe = hello_knows(p, echo, now_ms);
 	if (believe)
 		p->fresh_probe_ms = now_ms;
 	else
@@ -372,7 +409,8 @@ static void hello_seen(struct hello *h, const struct xm_event *ev, uint64_t now_
 
 	if (p) {
 		hello_table_traffic(h, p, now_ms);
-		hello_refresh_addr(p, ev, now_ms);
+		if (ev->leaving || !p->routed || !p->ifindex)
+			hello_refresh_addr(p, ev, now_ms);
 		return;
 	}
 	slot = hello_table_add(h, ev->peer, false, now_ms);
@@ -461,6 +499,11 @@ int hello_adopt(struct hello *h, unsigned int idx, const struct hello_peer *was,
 		p->gen = was->gen;
 		memcpy(p->up_until_ms, was->up_until_ms, sizeof(p->up_until_ms));
 		p->was_up = hello_table_is_up(p, now_ms);
+		if (p->was_up) {
+			memcpy(p->old_nonce, was->old_nonce, sizeof(p->old_nonce));
+			p->old_until_ms =
+				hello_later(p->up_until_ms[XM_TCP], p->up_until_ms[XM_UDP]);
+		}
 	} else {
 		p->gen = hello_table_next_gen(was->gen);
 		hello_apply(h, p, true);
@@ -480,6 +523,8 @@ static uint64_t hello_tick_peer(struct hello *h, struct hello_peer *p, uint64_t 
 		return UINT64_MAX;
 	}
 	hello_update_state(p, now_ms);
+	if (now_ms >= p->old_until_ms)
+		hello_old_over(p);
 	if (p->traffic_ms) {
 		if (now_ms >= p->next_ms)
 			hello_tx_hello(h, p, now_ms);

@@ -38,8 +38,18 @@
  *    gets a hello when it sends one, never by our timer, else two nodes that have
  *    nothing to do with each other would remind each other for ever.
  *
+ * Frames leave by the way that the node's own overlay packets take to the peer, since what is to be
+ * proven is that masqueraded packets get through there: with two gateways, what the peer sends
+ * may come by the other one. The programs are asked for that way with each hello
+ * (datapath_peer_want_report()), so that a gateway's new address costs one
+ * hello. The way back of what comes is taken before any is known, and when no packet left between
+ * two hellos: then there is no data to prove anything for.
+ *
  * A daemon that starts over on pinned maps first gives back what it knew with
- * hello_adopt().
+ * hello_adopt(), also the nonces that the peer still echoes: what comes with them is fresh as
+ * long as the deadlines last that were taken over, or until the peer echoes a new one. They
+ * move no deadline. Without them the first that the peer says would be anybody's, and lost
+ * in a flood of it.
  *
  * Pure: time and random numbers come in as arguments, frames go out through a
  * callback.
@@ -94,6 +104,8 @@ struct hello_peer {
 	__be32 node; /* our address towards it */
 	uint32_t ifindex;
 	uint8_t eth[XM_ETH_LEN];
+	bool routed;	   /* the last two are from our own overlay packets */
+	uint64_t asked_ms; /* for one of those, in vain so far; 0: not */
 	enum hello_state state;
 	uint32_t epoch; /* peer's, 0 unknown */
 	uint16_t gen;	/* to be written to struct xm_peer; starts at 1, never 0 */
@@ -120,6 +132,9 @@ struct hello_peer {
 	/* Newest of all, which may be anybody's, and when one last was certainly the peer's. */
 	uint64_t any_nonce, any_tcp, any_udp;
 	uint64_t fresh_ms, fresh_probe_ms;
+	uint64_t old_nonce[2]; /* of the daemon before us, newest first; 0 for none */
+	uint64_t old_until_ms;
+	bool old_heard;	    /* once the peer is heard, it hears from us at once */
 	uint64_t limit_sec; /* the second that the next three are about */
 	unsigned int answers, fresh_answers, prompts;
 };
@@ -177,7 +192,7 @@ void hello_free(struct hello *h);
 /**
  * hello_adopt() - take over a slot of a pinned peer table, before any other call
  * @idx: slot
- * @was: used, addr, gen, epoch, node, ifindex, eth and up_until_ms are taken over;
+ * @was: used, addr, gen, epoch, node, ifindex, eth, up_until_ms and old_nonce are taken over;
  *       epoch 0 (unknown) raises gen, since the peer's labels cannot be trusted.
  *       ifindex 0: nothing is sent until an event tells how. When not used, only gen
  *       is taken, so that the slot's next peer gets another one
@@ -211,7 +226,11 @@ uint64_t hello_tick(struct hello *h, uint64_t now_ms);
  */
 void hello_bye(struct hello *h);
 
-/** hello_nonces() - the two nonces that were sent last, newest first; 0 for none */
+/**
+ * hello_nonces() - two nonces by which the peer is known, newest first; 0 for none
+ *
+ * Those that were sent last; until the peer has echoed one, the second is what it echoed before.
+ */
 void hello_nonces(const struct hello_peer *p, uint64_t nonce[2]);
 
 /** hello_traffic() - overlay traffic with the peer in slot @idx was seen at @when_ms */

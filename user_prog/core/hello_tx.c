@@ -102,6 +102,10 @@ void hello_tx_hello(struct hello *h, struct hello_peer *p, uint64_t now_ms)
 	p->sent[p->sent_next].sent_us = h->now_us;
 	p->sent_next = (p->sent_next + 1) % HELLO_NONCES;
 	p->hellos_tx++;
+	if (!p->asked_ms)
+		p->asked_ms = now_ms;
+	else if (now_ms - p->asked_ms >= XM_HELLO_PERIOD_MS / 2)
+		p->routed = false;
 	hello_tx_probe(h, p, XM_TCP, nonce);
 	hello_tx_probe(h, p, XM_UDP, nonce);
 	hello_tx_msg(h, p, XM_WIRE_HELLO, false, nonce, p->rx_nonce, true);

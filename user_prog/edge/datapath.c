@@ -7,10 +7,12 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "datapath_private.h"
@@ -71,6 +73,15 @@ int datapath_prog_info(const struct datapath *d, enum datapath_prog which, uint3
 	return 0;
 }
 
+/* BPF_BTF_GET_NEXT_ID is refused then, and libbpf says EINVAL in the end. */
+static bool lacks_sys_admin(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct cap[_LINUX_CAPABILITY_U32S_3];
+
+	return !syscall(SYS_capget, &head, cap) && !(cap[0].effective & 1u << CAP_SYS_ADMIN);
+}
+
 const char *datapath_hint(int err)
 {
 	switch (-err) {
@@ -85,6 +96,8 @@ const char *datapath_hint(int err)
 	case EROFS:
 		return "pin_dir is on a filesystem that is mounted read-only";
 	default:
+		if (lacks_sys_admin())
+			return "CAP_SYS_ADMIN is needed: without it the kernel does not tell the types of its functions";
 		return "see the messages above; kernel 6.1, or 6.4 and newer, with BTF is needed";
 	}
 }

@@ -172,11 +172,19 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
  */
 void datapath_nic_frame(struct datapath *d, uint32_t len);
 
-/** datapath_peer_nonces() - what tells fresh messages of this peer: hello_nonces() */
-void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2]);
+/**
+ * datapath_peer_nonces() - what tells fresh messages of this peer: hello_nonces()
+ *
+ * Return: whether the first is another than before.
+ */
+bool datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2]);
 
-/** datapath_peer_want_report() - have the next overlay packet of this peer reported */
-void datapath_peer_want_report(struct datapath *d, unsigned int idx);
+/**
+ * datapath_peer_want_report() - have the next overlay packet of this peer reported
+ *
+ * XM_REPORT_ANY stays until a packet came, whatever is asked for meanwhile.
+ */
+void datapath_peer_want_report(struct datapath *d, unsigned int idx, enum xm_report which);
 /** datapath_peer_forget_labels() - free every label shared with @peer; returns how many */
 unsigned int datapath_peer_forget_labels(struct datapath *d, __be32 peer);
 

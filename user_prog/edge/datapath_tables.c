@@ -31,7 +31,7 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 {
 	int fd = bpf_map__fd(d->skel->maps.xm_peer_idx);
 	struct xm_peer *x;
-	__u32 slot = idx;
+	__u32 slot = idx, noted;
 
 	if (idx >= d->n_peers)
 		return -ERANGE;
@@ -55,9 +55,12 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 	STORE(x->gen, p->gen);
 	STORE(x->epoch, p->epoch);
 	STORE(x->used, 1);
-	if (bpf_map_update_elem(fd, &p->addr, &slot, BPF_ANY)) {
-		log_error("cannot note peer in slot %u: %s", idx, strerror(errno));
-		return -errno;
+	/* An update takes memory, and this is called with each proof. */
+	if (bpf_map_lookup_elem(fd, &p->addr, &noted) || noted != slot) {
+		if (bpf_map_update_elem(fd, &p->addr, &slot, BPF_ANY)) {
+			log_error("cannot note peer in slot %u: %s", idx, strerror(errno));
+			return -errno;
+		}
 	}
 	for (int i = 0; i < XM_PROTOS; i++)
 		STORE(x->up_until[i],
@@ -65,16 +68,24 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 	return 0;
 }
 
-void datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2])
+bool datapath_peer_nonces(struct datapath *d, unsigned int idx, const uint64_t nonce[2])
 {
-	for (unsigned int i = 0; idx < d->n_peers && i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++)
+	bool other;
+
+	if (idx >= d->n_peers)
+		return false;
+	other = d->peers[idx].nonce[0] != htonl((uint32_t)(nonce[0] >> 32));
+	for (unsigned int i = 0; i < XM_ARRAY_SIZE(d->peers[idx].nonce); i++) {
+		STORE(d->peers[idx].nonce_low[i], htonl((uint32_t)nonce[i]));
 		STORE(d->peers[idx].nonce[i], htonl((uint32_t)(nonce[i] >> 32)));
+	}
+	return other;
 }
 
-void datapath_peer_want_report(struct datapath *d, unsigned int idx)
+void datapath_peer_want_report(struct datapath *d, unsigned int idx, enum xm_report which)
 {
-	if (idx < d->n_peers)
-		STORE(d->peers[idx].report, 1);
+	if (idx < d->n_peers && d->peers[idx].report != XM_REPORT_ANY)
+		STORE(d->peers[idx].report, (uint8_t)which);
 }
 
 /* As label_free() in tc_prog/label.h: note the time, then clear the tag. */

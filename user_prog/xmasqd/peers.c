@@ -29,11 +29,14 @@ static void log_state(const struct hello_peer *p)
 static void send_frame(void *arg, const struct hello_peer *p, const uint8_t *frame, size_t len)
 {
 	struct daemon *d = arg;
+	unsigned int idx = (unsigned int)(p - d->hello.peers);
 	uint64_t nonce[2];
 
-	/* The answer may be here before the next line is over. */
+	/* The answer may be here before the next line is over. A new nonce is a new hello: whether
+	 * it takes the way of the data, or what that is now, is known from a packet of theirs. */
 	hello_nonces(p, nonce);
-	datapath_peer_nonces(&d->dp, (unsigned int)(p - d->hello.peers), nonce);
+	if (datapath_peer_nonces(&d->dp, idx, nonce))
+		datapath_peer_want_report(&d->dp, idx, XM_REPORT_LEAVING);
 	/* Counted there; a lost hello is what hello is made for. */
 	packet_send(&d->packet, p->ifindex, frame, len);
 }
@@ -70,6 +73,10 @@ static void adopt(struct daemon *d)
 
 		if (!x->used && !x->gen)
 			continue;
+		for (int k = 0; k < 2; k++)
+			if (x->nonce_low[k])
+				was.old_nonce[k] = (uint64_t)ntohl(x->nonce[k]) << 32 |
+						   ntohl(x->nonce_low[k]);
 		/* In whole milliseconds back from jiffies; proof in the past stays there. */
 		for (int k = 0; k < XM_PROTOS; k++)
 			if (x->up_until[k] > d->dp.clock.jiffies)
@@ -134,7 +141,7 @@ void peers_want_reports(struct daemon *d)
 {
 	for (unsigned int i = 0; i < d->hello.max_peers; i++)
 		if (d->hello.peers[i].used && !d->hello.peers[i].ifindex)
-			datapath_peer_want_report(&d->dp, i);
+			datapath_peer_want_report(&d->dp, i, XM_REPORT_ANY);
 }
 
 void peers_stop(struct daemon *d)
@@ -201,7 +208,7 @@ uint64_t peers_tick(struct daemon *d)
 			continue;
 		if (p->state == HELLO_DOWN)
 			/* Its address may have moved to other hardware. */
-			datapath_peer_want_report(&d->dp, i);
+			datapath_peer_want_report(&d->dp, i, XM_REPORT_ANY);
 		log_state(p);
 	}
 	free(before);
