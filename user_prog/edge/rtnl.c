@@ -163,6 +163,34 @@ static int reread_routes(struct rtnl *r, struct rtnl_req *req)
 	return 0;
 }
 
+static int on_link_in(const struct nlmsghdr *nlh, void *arg)
+{
+	struct nl_link *l = arg;
+	struct nl_msg m;
+
+	if (!nl_parse(nlh, nlh->nlmsg_len, &m) && m.type == NL_LINK && !m.del)
+		*l = m.link;
+	return 0;
+}
+
+int rtnl_link_in(int32_t nsid, uint32_t ifindex, struct nl_link *l)
+{
+	struct ifinfomsg *ifi;
+	struct rtnl_req req;
+	int err;
+
+	memset(l, 0, sizeof(*l));
+	err = rtnl_req_open(&req);
+	if (err)
+		return err;
+	ifi = rtnl_req_start(&req, RTM_GETLINK, 0, sizeof(*ifi));
+	ifi->ifi_index = (int)ifindex;
+	rtnl_req_u32(&req, IFLA_TARGET_NETNSID, (uint32_t)nsid);
+	err = rtnl_req_run(&req, on_link_in, l);
+	rtnl_req_close(&req);
+	return err ?: l->ifindex == ifindex ? 0 : -ENODEV;
+}
+
 /* What events left to be asked for. */
 static int follow_up(struct rtnl *r)
 {
