@@ -32,13 +32,33 @@
 
 #define LOCAL_ETH sizeof(struct ethhdr)
 
-/* The most that is in front of a segment's payload. */
-#define TCP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + 60)
-#define UDP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
-
 static __always_inline __u32 ip_word(const struct iphdr *ip, __u32 i)
 {
 	return ((const __u32 *)ip)[i];
+}
+
+/*
+ * Whether the other pod does not take this frame, or the segments that it will be cut into: behind the
+ * redirect nothing looks at that, where the CNI's path drops or fragments. Pods of a node have the
+ * same MTU as a rule, and their segments are as long as it allows: to the byte.
+ */
+static __always_inline int local_too_big(struct __sk_buff *skb, const struct xm_flow *f,
+					 const struct iphdr *ip)
+{
+	void *end = (void *)(long)skb->data_end;
+	const __u8 *l4 = (const void *)(ip + 1);
+	__u32 head = LOCAL_ETH + sizeof(*ip) + sizeof(struct udphdr);
+
+	if (skb->len <= f->frame_max)
+		return 0;
+	if (!skb->gso_size)
+		return 1;
+	if (ip->protocol == IPPROTO_TCP) {
+		if ((void *)(l4 + sizeof(struct tcphdr)) > end)
+			return 1;
+		head = LOCAL_ETH + sizeof(*ip) + (l4[12] >> 4) * 4;
+	}
+	return skb->gso_size + head > f->frame_max;
 }
 
 /**
@@ -49,8 +69,6 @@ static __always_inline __u32 ip_word(const struct iphdr *ip, __u32 i)
 static __always_inline enum xm_reason local_verdict(struct __sk_buff *skb, const struct xm_flow *f,
 						    const struct iphdr *ip, __u32 now)
 {
-	__u32 head = ip->protocol == IPPROTO_TCP ? TCP_SEGMENT_HEAD : UDP_SEGMENT_HEAD;
-
 	if (f->ended)
 		return XM_R_ENDED;
 	if (!flow_seen(f, now))
@@ -59,8 +77,7 @@ static __always_inline enum xm_reason local_verdict(struct __sk_buff *skb, const
 		return XM_R_RENEWAL;
 	if (ip->ttl < XM_TTL_MIN_FAST)
 		return XM_R_TTL;
-	/* Behind the redirect nothing looks at it, where the CNI's path drops or fragments. */
-	if (skb->len > f->frame_max && (!skb->gso_size || skb->gso_size + head > f->frame_max))
+	if (local_too_big(skb, f, ip))
 		return XM_R_TOO_BIG;
 	return XM_R_LOCAL;
 }

@@ -12,6 +12,10 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
 	return why;
 }
 
+/* The most that is in front of a segment's payload. */
+#define TCP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + 60)
+#define UDP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+
 /*
  * Whether an underlay interface may not take this frame, or the segments that it will be cut into:
  * nothing checks that behind a redirect, and what is too large is lost there. The overlay knows

@@ -26,6 +26,7 @@ struct rtnl {
 	struct inventory *inv;
 	bool routes;
 	bool stale;	 /* a dump is due */
+	bool self_known; /* because our namespace has got an id, not because events were lost */
 	int32_t self_id; /* id of our namespace in itself, NL_NSID_NONE */
 	struct rtnl_stats stats;
 	struct {
@@ -143,6 +144,7 @@ int rtnl_resync(struct rtnl *r)
 	if (err)
 		return err;
 	r->stale = false;
+	r->self_known = false;
 	r->changed = true;
 	r->stats.resyncs++;
 	return 0;
@@ -244,8 +246,10 @@ static int on_event(struct rtnl *r, int32_t nsid, const struct nlmsghdr *nlh)
 	    r->self_id == NL_NSID_NONE) {
 		err = netns_self_id(&r->self_id);
 		/* Our own messages may have come with that id before we knew it. */
-		if (err || r->self_id != NL_NSID_NONE)
+		if (err || r->self_id != NL_NSID_NONE) {
+			r->self_known = !r->stale;
 			r->stale = true;
+		}
 	}
 	return take_in(r, nsid, &m);
 }
@@ -328,7 +332,8 @@ int rtnl_dispatch(struct rtnl *r, rtnl_cb cb, void *arg)
 		ret = read_event(r);
 	} while (ret > 0);
 	if (!ret && r->stale) {
-		log_warn("rtnetlink: events were missed, reading all interfaces again");
+		if (!r->self_known)
+			log_warn("rtnetlink: events were missed, reading all interfaces again");
 		ret = rtnl_resync(r);
 		resynced = !ret;
 	}
