@@ -29,6 +29,7 @@ struct rtnl {
 	bool self_known; /* because our namespace has got an id, not because events were lost */
 	int32_t self_id; /* id of our namespace in itself, NL_NSID_NONE */
 	struct rtnl_stats stats;
+	struct rtnl_req ask; /* of rtnl_link_in() */
 	struct {
 		int32_t nsid;
 		uint32_t ifindex;
@@ -175,21 +176,21 @@ static int on_link_in(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-int rtnl_link_in(int32_t nsid, uint32_t ifindex, struct nl_link *l)
+int rtnl_link_in(struct rtnl *r, int32_t nsid, uint32_t ifindex, struct nl_link *l)
 {
 	struct ifinfomsg *ifi;
-	struct rtnl_req req;
-	int err;
+	int err = 0;
 
 	memset(l, 0, sizeof(*l));
-	err = rtnl_req_open(&req);
+	/* Kept: this is asked about each pod every few seconds. */
+	if (!r->ask.sk)
+		err = rtnl_req_open(&r->ask);
 	if (err)
 		return err;
-	ifi = rtnl_req_start(&req, RTM_GETLINK, 0, sizeof(*ifi));
+	ifi = rtnl_req_start(&r->ask, RTM_GETLINK, 0, sizeof(*ifi));
 	ifi->ifi_index = (int)ifindex;
-	rtnl_req_u32(&req, IFLA_TARGET_NETNSID, (uint32_t)nsid);
-	err = rtnl_req_run(&req, on_link_in, l);
-	rtnl_req_close(&req);
+	rtnl_req_u32(&r->ask, IFLA_TARGET_NETNSID, (uint32_t)nsid);
+	err = rtnl_req_run(&r->ask, on_link_in, l);
 	return err ?: l->ifindex == ifindex ? 0 : -ENODEV;
 }
 
@@ -406,6 +407,7 @@ void rtnl_close(struct rtnl *r)
 		return;
 	if (r->sk)
 		mnl_socket_close(r->sk);
+	rtnl_req_close(&r->ask);
 	free(r);
 }
 

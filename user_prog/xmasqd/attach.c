@@ -253,7 +253,7 @@ static int add_new(struct daemon *d, const struct reconcile_diff *diff, enum rec
 			a->attach_us = clock_us() - it->event_ns / 1000;
 		d->n_att++;
 		if (role == RECONCILE_POD)
-			local_look(a);
+			local_look(d, a);
 		log_info("%s %s (%u) attached%s%s", role_name(role), it->name, it->key.ifindex,
 			 role == RECONCILE_POD ? ", mode " : "",
 			 role == RECONCILE_POD ? config_mode_name(a->as.mode) : "");

@@ -157,7 +157,7 @@ void attach_free(struct daemon *d);
 
 /* local.c: flows between pods of this node */
 /** local_look() - how a pod's own interface looks now */
-void local_look(struct attachment *a);
+void local_look(struct daemon *d, struct attachment *a);
 /** local_sync() - tell the programs which pods may have such flows, and for how long they may */
 void local_sync(struct daemon *d);
 /** local_check() - every few seconds: local_look() at all pods, and another while for leases */

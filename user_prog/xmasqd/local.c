@@ -17,12 +17,12 @@
 /* How long leases are granted after the daemon was last seen alive. */
 #define LOCAL_MS (3 * DAEMON_RECYCLE_MS)
 
-void local_look(struct attachment *a)
+void local_look(struct daemon *d, struct attachment *a)
 {
 	struct nl_link l;
 
 	memset(&a->own, 0, sizeof(a->own));
-	if (rtnl_link_in(a->key.netnsid, a->key.peer_ifindex, &l) || !l.mtu)
+	if (rtnl_link_in(d->rtnl, a->key.netnsid, a->key.peer_ifindex, &l) || !l.mtu)
 		return;
 	memcpy(a->own.mac, l.mac, sizeof(a->own.mac));
 	a->own.frame_max = l.mtu + ETH_HLEN;
@@ -75,6 +75,6 @@ void local_check(struct daemon *d)
 {
 	for (size_t i = 0; i < d->n_att; i++)
 		if (d->att[i].key.role == RECONCILE_POD)
-			local_look(&d->att[i]);
+			local_look(d, &d->att[i]);
 	local_sync(d);
 }
