@@ -228,6 +228,9 @@ static void install_local(const struct xm_flow_key *key, struct xm_flow *f, __u8
 	f->peer_idx = f->peer_gen = 0;
 	f->pod_ifindex = POD(odd >> 1 & 1);
 	f->nic_ifindex = odd & 4 ? 0 : POD(~odd >> 1 & 1);
+	/* With where the CNI delivers comes the lease. */
+	if (!f->nic_ifindex)
+		f->out_until = (__u32)shim.jiffies;
 	f->sent_head = f->sent_id = 0;
 	f->sent_ttl = 64;
 	f->ttl_dec = more & 1;
