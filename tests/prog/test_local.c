@@ -451,12 +451,16 @@ static void edges(void)
 	s.flags = SYN;
 	leaves(&s, if_a, R(TCP_FLAGS) | R(FLOW_RESET));
 	arrives(&s, if_a, if_b, R(FLOW_RESET));
-	leaves(&spec, if_a, R(NOT_AGREED));
-	arrives(&spec, if_a, if_b, R(FLOW_RESET));
 	node_flow(n, &ab, &flow);
 	CHECK_EQ(flow.stage, XM_STAGE_LOCAL);
 	CHECK_EQ(flow.nic_ifindex, 0);
 	CHECK_EQ(flow.pod_ifindex, if_a);
+	/* What was under way before it is no evidence. */
+	arrives(&spec, if_a, if_b, 0);
+	leaves(&spec, if_a, R(NOT_AGREED));
+	arrives(&spec, if_a, if_b, R(LEASE_OUT) | R(LEASE_IN));
+	/* The other direction is yet to be. */
+	leaves(&spec, if_a, R(LEASE_OVER));
 
 	tap_case("local: fragments and IP options take the CNI's path, and prove nothing");
 	begin(IPPROTO_UDP);
