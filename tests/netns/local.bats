@@ -125,7 +125,6 @@ last_us()
 	offloads n1p2 eth0 tx off tso off gso off
 	for proto in tcp udp; do
 		for way in off auto; do
-			port=$((way == off ? TCP : UDP))
 			[ $way = off ] && port=$TCP || port=$UDP
 			reload n1 "same_node: $way"
 			serve n1p2 $proto $port --tos 0xb8
