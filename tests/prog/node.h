@@ -79,7 +79,7 @@ struct node {
 	bool owner;
 	int fd[HOOKS];
 	int netkit_egress_fd; /* in the place of POD_EGRESS, with a netkit pair */
-	int nic_first_fd; /* before what is at NIC_EGRESS, while that goes to tcx or back */
+	int nic_first_fd;     /* before what is at NIC_EGRESS, while that goes to tcx or back */
 	int clock_fd;
 	struct xm_label *labels; /* the maps themselves */
 	struct xm_peer *peers;
