@@ -52,11 +52,12 @@ struct xm_flow_key {
 	__u8 pad[3];
 };
 
-/* Where a flow stands with its peer. Only XM_STAGE_READY may masquerade. */
+/* Where a flow stands. Only XM_STAGE_READY may masquerade. */
 enum xm_stage {
 	XM_STAGE_NEW = 0,   /* no label */
 	XM_STAGE_TOLD = 1,  /* owner: label allotted and told, not yet acknowledged */
 	XM_STAGE_READY = 2, /* both nodes can restore this flow */
+	XM_STAGE_LOCAL = 3, /* between two pods of this node: no peer, no label. May pass */
 };
 
 /**
@@ -81,6 +82,16 @@ enum xm_stage {
  * @stage: enum xm_stage
  * @ended: FIN or RST seen: overlay until a SYN starts the tuple over
  *
+ * A flow to another pod of this node (XM_STAGE_LOCAL) has no peer and no label; @peer, @label,
+ * @peer_idx and @peer_gen are 0, and
+ * @eth: Ethernet header that the CNI uses towards the other pod
+ * @nic_ifindex: the other pod's host-side interface; 0 until the CNI was seen to deliver there
+ * @sent_head: of the packet that is on its way through the CNI, the IP header's first word,
+ * @sent_id: its second word,
+ * @sent_ttl: and its TTL
+ * @ttl_dec: what the CNI's path takes off the TTL
+ * @frame_max: largest frame that the other pod takes
+ *
  * Times are the low half of jiffies. Written by several CPUs without a lock, every field
  * whole. What changes in a running flow (leases, stage) may be mixed freely. What makes up
  * the packet (addresses, ports, label) changes together only while the stage is not READY,
@@ -91,17 +102,34 @@ struct xm_flow {
 	__u8 eth[XM_ETH_LEN];
 	__be32 node;
 	__be32 peer;
-	__be16 sport;
-	__be16 dport;
+	union {
+		struct {
+			__be16 sport;
+			__be16 dport;
+		};
+		__u32 sent_head;
+	};
 	__u32 nic_ifindex;
 	__u32 pod_ifindex;
 	__u32 out_until;
 	__u32 in_until;
 	__u32 renew_at;
 	__u32 pod_out;
-	__u32 nic_in;
-	__u16 addr_csum;
-	__u16 port_csum;
+	union {
+		__u32 nic_in;
+		__u32 sent_id;
+	};
+	union {
+		__u16 addr_csum;
+		struct {
+			__u8 sent_ttl;
+			__u8 ttl_dec;
+		};
+	};
+	union {
+		__u16 port_csum;
+		__u16 frame_max;
+	};
 	__u16 label;
 	__u16 peer_idx;
 	__u16 peer_gen;
@@ -262,6 +290,20 @@ struct xm_pod {
 };
 
 /**
+ * struct xm_local - a pod that may have its flows with other pods of this node accelerated
+ * @mac: of the pod's own interface
+ * @protos: a bit for each enum xm_proto_idx that may be
+ * @frame_max: largest frame that the pod takes on the CNI's path
+ *
+ * Keyed by the host-side interface; written by the daemon.
+ */
+struct xm_local {
+	__u8 mac[6];
+	__u16 protos;
+	__u32 frame_max;
+};
+
+/**
  * struct xm_meta - what must outlive the daemon and a reload of the programs
  * @layout: XM_LAYOUT of the pinned maps
  * @epoch: of the maps, random; labels of another epoch are void to the peers
@@ -330,6 +372,7 @@ struct xm_clock {
 
 _Static_assert(sizeof(struct xm_flow_key) == 16, "flow key layout");
 _Static_assert(sizeof(struct xm_flow) == 64, "a flow is one cache line");
+_Static_assert(sizeof(struct xm_local) == 12, "local pod layout");
 _Static_assert(sizeof(struct xm_label) == 64, "a label is one cache line");
 _Static_assert(sizeof(struct xm_peer) == 64, "a peer is one cache line");
 _Static_assert(sizeof(struct xm_config) == 72, "config layout");

@@ -38,6 +38,11 @@
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
 
+/* linux/if_packet.h, which pulls in libc's headers as well */
+#ifndef PACKET_HOST
+#define PACKET_HOST 0
+#endif
+
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

@@ -67,8 +67,13 @@ static __always_inline void flow_tcp_edge(const struct xm_flow_key *key, __u8 tc
 		return;
 	if (tcp_flags & TCP_SYN) {
 		now = now32();
-		f->stage = XM_STAGE_NEW;
-		label_release(key, f, XM_TCP, now);
+		if (f->stage == XM_STAGE_LOCAL) {
+			f->nic_ifindex = 0;
+			f->pod_out = now - 2 * cfg.lease;
+		} else {
+			f->stage = XM_STAGE_NEW;
+			label_release(key, f, XM_TCP, now);
+		}
 		f->out_until = now;
 		f->in_until = now;
 		f->ended = 0;

@@ -16,6 +16,10 @@ const volatile struct xm_config cfg;
  * by the daemon. */
 __u32 nic_frame_max = 0xffffffff;
 
+/* 64-bit jiffies until which leases of flows between pods of this node are granted; put off by the
+ * daemon, since without it nobody hears of pods that go. 0: never. */
+__u64 local_until;
+
 /* Filled by xmasq_clock. */
 struct xm_clock xm_clock;
 
@@ -68,6 +72,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xm_pod);
 } xm_pods SEC(".maps");
+
+/* Pods that may have flows with other pods of this node, by host-side ifindex. Not pinned: the next
+ * run of the daemon fills its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XM_PODS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct xm_local);
+} xm_locals SEC(".maps");
 
 /* Unknown nodes on the overlay: when each was last reported, low half of jiffies. */
 struct {

@@ -3,8 +3,7 @@
 #ifndef XM_MASQUERADE_H
 #define XM_MASQUERADE_H
 
-#include "flow.h"
-#include "parse.h"
+#include "local.h"
 
 /* The packet goes to the CNI and may be the evidence for an egress lease. */
 static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, enum xm_reason why)
@@ -54,7 +53,8 @@ static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 if
  * The whole of it: masquerade_fast() has taken most packets already, and this one is out of its
  * way.
  *
- * Return: XM_R_MASQUERADED with the packet rewritten, anything else with the packet untouched.
+ * Return: XM_R_MASQUERADED with the packet rewritten; XM_R_LOCAL as delivered to another pod of this
+ * node, whose host-side interface is @ifindex; anything else with the packet untouched.
  */
 static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, int inside,
 						__u32 *ifindex)
@@ -85,6 +85,8 @@ static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod
 	 * deliveries to every pod. */
 	if (!f->pod_ifindex)
 		f->pod_ifindex = pod;
+	if (f->stage == XM_STAGE_LOCAL)
+		return local_send(skb, &pkt, f, ifindex);
 	now = now32();
 	if (f->stage != XM_STAGE_READY)
 		return to_overlay(f, now, XM_R_NOT_AGREED);
@@ -125,24 +127,29 @@ static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod
 	return XM_R_MASQUERADED;
 }
 
-/* Whether nothing is to be decided, learned or noted for a packet of this flow. */
-static __always_inline int flow_is_fast(const struct xm_flow *f, __u32 pod, __u32 idx)
+static __always_inline int flow_is_ready(const struct xm_flow *f)
 {
 	const __u16 *state = (const __u16 *)&f->stage; /* and @ended */
 	const __u8 ready[2] = { XM_STAGE_READY, 0 };
+
+	return *state == *(const __u16 *)ready;
+}
+
+/* Whether nothing is to be decided, learned or noted for a packet of this flow, which is ready. */
+static __always_inline int flow_is_fast(const struct xm_flow *f, __u32 pod, __u32 idx)
+{
 	__u64 now = bpf_jiffies64();
 	struct xm_peer *p;
 
-	if (*state != *(const __u16 *)ready || f->pod_ifindex != pod ||
-	    !xm_before(now, f->out_until) || !xm_before(now, f->in_until) ||
-	    !xm_before(now, f->renew_at))
+	if (f->pod_ifindex != pod || !xm_before(now, f->out_until) ||
+	    !xm_before(now, f->in_until) || !xm_before(now, f->renew_at))
 		return 0;
 	p = peer_slot(f->peer_idx);
 	return p && p->gen == f->peer_gen && now < p->up_until[idx];
 }
 
-static __always_inline int masquerade_frame(struct __sk_buff *skb, void *data, __u32 idx, __u32 pod,
-					    __u32 *ifindex)
+static __always_inline enum xm_reason masquerade_frame(struct __sk_buff *skb, void *data, __u32 idx,
+						       __u32 pod, __u32 *ifindex)
 {
 	struct xm_flow_key key = {
 		.proto = idx == XM_TCP ? IPPROTO_TCP : IPPROTO_UDP,
@@ -153,26 +160,32 @@ static __always_inline int masquerade_frame(struct __sk_buff *skb, void *data, _
 	*(__u64 *)&key.saddr = *(__u64 *)(data + FAST_ADDRS);
 	*(__u32 *)&key.sport = *(__u32 *)(data + FAST_PORTS);
 	f = flow_find(&key);
-	if (!f || !flow_is_fast(f, pod, idx) || *(__u8 *)(data + 22) < XM_TTL_MIN_FAST ||
+	if (!f)
+		return XM_R_NONE;
+	if (!flow_is_ready(f))
+		return f->stage == XM_STAGE_LOCAL ? local_fast(skb, f, pod, ifindex) : XM_R_NONE;
+	if (!flow_is_fast(f, pod, idx) || *(__u8 *)(data + 22) < XM_TTL_MIN_FAST ||
 	    maybe_too_big(skb, idx))
-		return 0;
+		return XM_R_NONE;
 	kind = csum_kind(skb, FAST_PORTS, csum_field(idx));
 	if (kind == CSUM_ELSEWHERE)
-		return 0;
+		return XM_R_NONE;
 	fast_rewrite(data, f->eth, &f->node, &f->sport, f->addr_csum);
 	l4_csum_update(skb, data + FAST_PORTS + csum_field(idx), kind, idx, f->addr_csum,
 		       f->port_csum);
 	*ifindex = f->nic_ifindex;
 	skb->mark = cfg.mark;
-	return 1;
+	return XM_R_MASQUERADED;
 }
 
 /**
  * masquerade_fast() - masquerade_any() for packets of a flow that is well
  *
- * Never does what masquerade_any() would not do. Return: whether it did, else the packet is untouched.
+ * Never does what masquerade_any() would not do. Return: as that, or XM_R_NONE with the packet
+ * untouched.
  */
-static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+static __always_inline enum xm_reason masquerade_fast(struct __sk_buff *skb, __u32 pod,
+						      __u32 *ifindex)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
@@ -182,7 +195,7 @@ static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u
 	case XM_UDP:
 		return masquerade_frame(skb, data, XM_UDP, pod, ifindex);
 	default:
-		return 0;
+		return XM_R_NONE;
 	}
 }
 
@@ -190,9 +203,9 @@ static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u
 static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, int inside,
 						 __u32 *ifindex)
 {
-	if (masquerade_fast(skb, pod, ifindex))
-		return XM_R_MASQUERADED;
-	return masquerade_any(skb, pod, inside, ifindex);
+	enum xm_reason r = masquerade_fast(skb, pod, ifindex);
+
+	return r ? r : masquerade_any(skb, pod, inside, ifindex);
 }
 
 #endif

@@ -7,8 +7,7 @@
 #define XM_OBSERVE_H
 
 #include "control.h"
-#include "flow.h"
-#include "parse.h"
+#include "local.h"
 
 /* What the outer header of an overlay packet says; copied, since writing to the packet
  * invalidates pointers into it. */
@@ -161,7 +160,7 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 	f = flow_find(&t.key);
 	/* A pod that sends tunnel packets of its own to another node must not move a running
 	 * flow there; one that really moves does so when its leases are over. */
-	if (f && f->peer != o->daddr && f->stage == XM_STAGE_READY && flow_seen(f, now))
+	if (f && f->peer != o->daddr && f->stage >= XM_STAGE_READY && flow_seen(f, now))
 		goto tell;
 	if (!f) {
 		f = flow_make(&t, o, p, peer_idx, now);
@@ -308,8 +307,10 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 		flow_tcp_edge(&key, pkt.tcp_flags, ifindex);
 		return;
 	}
+	if (observe_local(skb, &pkt, &key))
+		return;
 	f = flow_find(&key);
-	if (!f)
+	if (!f || f->stage == XM_STAGE_LOCAL)
 		return;
 	/* A pod has its flows on one interface, the one it sends from; when that goes the daemon
 	 * deletes them. Elsewhere it is a copy that the bridge flooded, or a pod that has frames

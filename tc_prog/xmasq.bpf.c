@@ -14,6 +14,7 @@
  * returns TC_ACT_UNSPEC, so that other programs on the hook run as if we were not there.
  *
  *   masquerade.h   pod's packet to node packet
+ *   local.h        pod's packet to another pod of this node
  *   nic.h          what is what at the NIC
  *   restore.h      node packet to pod's packet; what is refused
  *   observe.h      flows, leases and labels learned from the overlay
@@ -29,7 +30,7 @@ char _license[] SEC("license") = "GPL";
  * Packets leaving a pod. Where they are met is the mode; what happens to them is the same.
  *
  *   xmasq_pod_egress     veth:   host-side interface, TC ingress
- *                        netkit: the pod's netkit, which runs it as the host-side interface
+ *   xmasq_netkit_egress  netkit: the pod's netkit, which runs it as the host-side interface
  *   xmasq_rpeer_egress   rpeer:  container-side interface, TC egress, in the pod's namespace;
  *                        needs the kernel patch. One instance for each pod
  */
@@ -50,11 +51,33 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	__u32 ifindex = 0;
 	enum xm_reason r;
 
+	r = pod_sends(skb, skb->ifindex, 0, &ifindex);
+	if (r == XM_R_MASQUERADED)
+		return bpf_redirect(ifindex, 0);
+	if (r != XM_R_LOCAL)
+		return TC_ACT_UNSPEC;
+	/* This end of the pair has another address than the pod that the packet is for. */
+	bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+/*
+ * The same for a netkit pair, which runs its program where the pod transmits: no redirect leads from
+ * there into another pod but through the host side of that.
+ */
+SEC("?tc")
+int xmasq_netkit_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex = 0;
+	enum xm_reason r;
+
 	/* A netkit pair can be told not to clear marks (IFLA_NETKIT_SCRUB). */
 	if (skb->mark == cfg.mark)
 		skb->mark = 0;
 	r = pod_sends(skb, skb->ifindex, 0, &ifindex);
-	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : TC_ACT_UNSPEC;
+	if (r == XM_R_LOCAL)
+		skb->mark = cfg.mark;
+	return r == XM_R_MASQUERADED || r == XM_R_LOCAL ? bpf_redirect(ifindex, 0) : TC_ACT_UNSPEC;
 }
 
 /*
@@ -68,7 +91,9 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 	enum xm_reason r;
 
 	r = pod_sends(skb, instance_pod(), 1, &ifindex);
-	if (r != XM_R_MASQUERADED)
+	if (r == XM_R_LOCAL)
+		skb->mark = cfg.mark;
+	else if (r != XM_R_MASQUERADED)
 		return TC_ACT_UNSPEC;
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
 	 * chose is not for the node's queues. */
@@ -80,6 +105,12 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 SEC("tc")
 int xmasq_pod_ingress(struct __sk_buff *skb)
 {
+	/* From another pod of this node, past the CNI: in the modes rpeer and netkit the way into a
+	 * pod is through its host side. */
+	if (skb->mark == cfg.mark) {
+		skb->mark = 0;
+		return TC_ACT_UNSPEC;
+	}
 	observe_delivery(skb);
 	return TC_ACT_UNSPEC;
 }

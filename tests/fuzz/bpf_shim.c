@@ -435,6 +435,14 @@ __s64 bpf_csum_update(struct __sk_buff *skb, __u32 csum)
 	return pkt.kern.csum;
 }
 
+/* To the pod that it is for, of which the frame says nothing else. */
+long bpf_skb_change_type(struct __sk_buff *skb, __u32 type)
+{
+	if (skb != &pkt.ctx || type)
+		abort();
+	return 0;
+}
+
 /* Segments: whether each fits; 60 bytes of TCP header are the most that is in front of one. */
 long bpf_check_mtu(struct __sk_buff *skb, __u32 ifindex, __u32 *mtu, __s32 diff, __u64 flags)
 {

@@ -109,6 +109,7 @@ __u64 bpf_ktime_get_ns(void);
 long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 len);
 long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, __u32 len,
 			 __u64 flags);
+long bpf_skb_change_type(struct __sk_buff *skb, __u32 type);
 long bpf_skb_pull_data(struct __sk_buff *skb, __u32 len);
 long bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags);
 __s64 bpf_csum_update(struct __sk_buff *skb, __u32 csum);

@@ -253,7 +253,13 @@ static void judge_tables(void)
 	}
 	pos = 0;
 	while ((f = shim_map_each(SHIM_MAP(&xm_flows), &pos, &k))) {
-		MUST(f->stage <= XM_STAGE_READY && f->node == w.node && f->peer == w.peer);
+		MUST(f->stage <= XM_STAGE_LOCAL);
+		if (f->stage == XM_STAGE_LOCAL) {
+			MUST(!f->peer && !f->node && !f->label && !f->peer_idx && !f->peer_gen);
+			MUST(f->ttl_dec <= 1 && f->pod_ifindex != f->nic_ifindex);
+			continue;
+		}
+		MUST(f->node == w.node && f->peer == w.peer);
 		if (f->stage != XM_STAGE_READY)
 			continue;
 		MUST(f->label >= XM_LABEL_MIN && f->label <= XM_LABEL_MAX);
@@ -276,14 +282,16 @@ static void compare_paths(struct __sk_buff *skb, enum hook hook)
 	__u32 to[2] = { 0, 0 }, idx;
 	struct parsed p;
 	enum xm_reason r;
-	int did;
+	enum xm_reason did;
 
 	/* Whatever is in the tables, also what they should never hold. */
 	idx = fast_frame(skb, (void *)skb->data, (void *)skb->data_end);
 	if (idx != XM_PROTOS)
 		MUST(!parse_frame(skb, &p) && !p.tcp_flags && p.idx == idx);
-	did = hook == NIC_INGRESS ? restore_fast(skb, &to[0])
-				  : masquerade_fast(skb, skb->ifindex, &to[0]);
+	if (hook == NIC_INGRESS)
+		did = restore_fast(skb, &to[0]) ? XM_R_RESTORED : XM_R_NONE;
+	else
+		did = masquerade_fast(skb, skb->ifindex, &to[0]);
 	shim_save(&fast);
 	if (!did) {
 		MUST(same(&fast, &was) && !to[0]);
@@ -293,9 +301,46 @@ static void compare_paths(struct __sk_buff *skb, enum hook hook)
 	r = hook == NIC_INGRESS ? nic_restore(skb, &to[1])
 				: masquerade_any(skb, skb->ifindex, hook == RPEER_EGRESS, &to[1]);
 	shim_save(&full);
-	MUST(r == (hook == NIC_INGRESS ? XM_R_RESTORED : XM_R_MASQUERADED));
+	MUST(r == did);
 	MUST(same(&fast, &full) && to[0] == to[1]);
 	shim_load(&was);
+}
+
+/* The flow that this frame belongs to, as the tables are now. */
+static const struct xm_flow *flow_of(const struct view *v)
+{
+	const struct xm_flow *at;
+	unsigned int pos = 0;
+	const void *k;
+
+	while ((at = shim_map_each(SHIM_MAP(&xm_flows), &pos, &k))) {
+		const struct xm_flow_key *key = k;
+
+		if (key->saddr == v->saddr && key->daddr == v->daddr && key->proto == v->proto &&
+		    key->sport == bpf_htons(v->sport) && key->dport == bpf_htons(v->dport))
+			return at;
+	}
+	return NULL;
+}
+
+/* Equal but for the Ethernet addresses and the TTL, which are those of the CNI's path. */
+static void judge_local(const struct view *v, const struct step *s, const struct __sk_buff *skb,
+			const struct xm_flow *f)
+{
+	struct frame want = before;
+
+	MUST(v->clean && !v->flags && v->ttl >= 3);
+	MUST(!f->ended && f->pod_ifindex == skb->ifindex);
+	MUST(alive(f->out_until) && alive(f->in_until) && alive(f->renew_at));
+	MUST(shim.redirect_ifindex == f->nic_ifindex && f->nic_ifindex);
+	MUST(shim.redirect == (s->hook == RPEER_EGRESS ? SHIM_TO_RPEER : SHIM_TO_PEER));
+	MUST(s->hook != RPEER_EGRESS || (skb->mark == MARK && !skb->priority));
+	MUST(skb->len <= f->frame_max || skb->gso_size);
+	memcpy(want.b, f->eth, XM_ETH_LEN);
+	want.b[OFF_IP + 8] -= f->ttl_dec;
+	memcpy(want.b + OFF_IP + 10, after.b + OFF_IP + 10, 2);
+	MUST(after.len == before.len && !memcmp(want.b, after.b, after.len));
+	MUST(ip_rest(&after) == ip_rest(&before));
 }
 
 /* ---- a step ---- */
@@ -367,12 +412,16 @@ static void run(struct step *s, struct fuzz_in *in)
 	*shim_kernel() = kern;
 	if (verdict == TC_ACT_UNSPEC) {
 		MUST(shim.redirect == SHIM_STAYS);
-		MUST(got.mark ==
-		     (mark == MARK && (s->hook == POD_EGRESS || s->hook == NIC_EGRESS) ? 0 : mark));
+		MUST(got.mark == (mark == MARK && (s->hook == POD_INGRESS || s->hook == NIC_EGRESS)
+					  ? 0
+					  : mark));
 		if (s->hook == NIC_EGRESS && mark != MARK)
 			judge_told(&v, s);
 		else
 			MUST(unchanged());
+	} else if (verdict == TC_ACT_REDIRECT && s->hook != NIC_INGRESS && flow_of(&v) &&
+		   flow_of(&v)->stage == XM_STAGE_LOCAL) {
+		judge_local(&v, s, &got, flow_of(&v));
 	} else if (verdict == TC_ACT_REDIRECT && s->hook != NIC_INGRESS) {
 		MUST(shim.redirect == (s->hook == RPEER_EGRESS ? SHIM_TO_RPEER : SHIM_TO));
 		MUST(got.gso_size || got.len <= nic_frame_max);
@@ -428,7 +477,9 @@ static void set_up(void)
 	shim_map_size(SHIM_MAP(&xm_peers), 4);
 	shim_map_size(SHIM_MAP(&xm_pods), 4);
 	shim_map_size(SHIM_MAP(&xm_seen), 4);
+	shim_map_size(SHIM_MAP(&xm_locals), 4);
 	shim_map_size(SHIM_MAP(&xm_counters), XM_R_MAX);
+	shim_variable(&local_until, sizeof(local_until));
 	shim_variable(&nic_frame_max, sizeof(nic_frame_max));
 	shim_variable(&strangers_win, sizeof(strangers_win));
 	shim_variable(&strangers_cnt, sizeof(strangers_cnt));

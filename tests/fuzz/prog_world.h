@@ -221,6 +221,24 @@ static struct xm_label *label_at(__be32 peer, __u16 label, __u32 idx)
 	return bpf_map_lookup_elem(&xm_labels, &slot);
 }
 
+/* To the other pod: learned, or not yet. */
+static void install_local(const struct xm_flow_key *key, struct xm_flow *f, __u8 odd, __u8 more)
+{
+	f->node = f->peer = 0;
+	f->peer_idx = f->peer_gen = 0;
+	f->pod_ifindex = POD(odd >> 1 & 1);
+	f->nic_ifindex = odd & 4 ? 0 : POD(~odd >> 1 & 1);
+	/* With where the CNI delivers comes the lease. */
+	if (!f->nic_ifindex)
+		f->out_until = (__u32)shim.jiffies;
+	f->sent_head = f->sent_id = 0;
+	f->sent_ttl = 64;
+	f->ttl_dec = more & 1;
+	f->frame_max = more & 2 ? 700 : 1500;
+	eth_of(f->eth, 20);
+	bpf_map_update_elem(&xm_flows, key, f, BPF_ANY);
+}
+
 /* A flow and its label, as the programs might have left them. */
 static void install(unsigned int i, struct fuzz_in *in)
 {
@@ -246,8 +264,10 @@ static void install(unsigned int i, struct fuzz_in *in)
 	struct xm_label *e;
 	__be16 sport, dport;
 
-	if (f.stage > XM_STAGE_READY)
+	if (f.stage == XM_STAGE_LOCAL) {
+		install_local(key, &f, odd, label);
 		return;
+	}
 	eth_of(f.eth, 10);
 	f.addr_csum = add16(diff32(key->saddr, f.node), diff32(key->daddr, f.peer));
 	if (f.stage == XM_STAGE_TOLD && !w.owner)
@@ -287,9 +307,11 @@ static void make_world(struct fuzz_in *in)
 	__u8 bits = fuzz_u8(in), flows = fuzz_u8(in), more = fuzz_u8(in), pods = fuzz_u8(in);
 	__u32 idx = UP, ifindex;
 	struct xm_peer *p;
+	struct xm_local local = { .protos = 3, .frame_max = 1500 };
 	struct xm_pod pod;
 
 	shim_reset();
+	local_until = ~0ull;
 	w.owner = bits & 1;
 	w.node = w.owner ? addr(172, 31, 0, 1) : addr(172, 31, 0, 9);
 	w.peer = w.owner ? addr(172, 31, 0, 9) : addr(172, 31, 0, 1);
@@ -341,6 +363,10 @@ static void make_world(struct fuzz_in *in)
 		ifindex = POD(i);
 		eth_of(pod.eth, (__u8)(20 + i));
 		bpf_map_update_elem(&xm_pods, &ifindex, &pod, BPF_ANY);
+		/* Whatever address a frame has: one of the two is this pod's. */
+		memcpy(local.mac, pod.eth, sizeof(local.mac));
+		local.mac[4] = i ? 10 : 20;
+		bpf_map_update_elem(&xm_locals, &ifindex, &local, BPF_ANY);
 	}
 	for (unsigned int i = 0; i < FLOWS; i++) {
 		if (flows >> i & 1)

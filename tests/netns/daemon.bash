@@ -173,7 +173,7 @@ all_fast()
 
 # ---- what is on interfaces ---------------------------------------------------------
 
-# programs WHO INTERFACE: "netkit xmasq_pod_egres" for programs of a netkit pair, "tcx ingress
+# programs WHO INTERFACE: "netkit xmasq_netkit_eg" for programs of a netkit pair, "tcx ingress
 # xmasq_pod_egres" for those in tcx, "ingress 1 0x584d xmasq_pod_egres" for filters; names as the
 # kernel cuts them. Those of one kind in the order in which they run
 programs()
@@ -207,7 +207,7 @@ ours_on_pod()
 	local pod=${2:-n1p1} mode
 
 	mode=${3:-$(mode_of "$(pod_kind "$pod")")}
-	[ "$mode" != netkit ] || kernel_name "netkit xmasq_pod_egress"
+	[ "$mode" != netkit ] || kernel_name "netkit xmasq_netkit_egress"
 	[ "$mode" != veth ] || kernel_name "$(first_at ingress "$1") xmasq_pod_egress"
 	kernel_name "egress 65520 ${1#* } xmasq_pod_ingress"
 	[ "$mode" != rpeer ] || kernel_name "inside $(first_at egress "$1") xmasq_rpeer_egress"

@@ -26,6 +26,7 @@ static const struct {
 	{ "nic_ingress_refused", suite_refused },
 	{ "nic_ingress_labels", suite_labels },
 	{ "pod_ingress", suite_pod_ingress },
+	{ "local", suite_local },
 	{ "life", suite_life },
 	{ "live", suite_live },
 	{ "trace", suite_trace },

@@ -143,9 +143,11 @@ static int node_open(struct node *n)
 	bpf_map__set_max_entries(skel->maps.xm_peers, N_PEERS);
 	bpf_map__set_max_entries(skel->maps.xm_events, 16384);
 	err = bpf_program__set_autoload(skel->progs.xmasq_nic_first, true);
+	err = err ?: bpf_program__set_autoload(skel->progs.xmasq_netkit_egress, true);
 	err = err ?: xmasq_bpf__load(skel);
 	if (err)
 		return err;
+	n->netkit_egress_fd = bpf_program__fd(skel->progs.xmasq_netkit_egress);
 	n->fd[POD_EGRESS] = bpf_program__fd(skel->progs.xmasq_pod_egress);
 	n->fd[POD_INGRESS] = bpf_program__fd(skel->progs.xmasq_pod_ingress);
 	n->fd[NIC_EGRESS] = bpf_program__fd(skel->progs.xmasq_nic_egress);
@@ -213,6 +215,8 @@ void node_reset(struct node *n)
 	map_clear(n->skel->maps.xm_peer_idx);
 	map_clear(n->skel->maps.xm_pods);
 	map_clear(n->skel->maps.xm_seen);
+	map_clear(n->skel->maps.xm_locals);
+	n->skel->bss->local_until = 0;
 	memset(n->labels, 0, N_LABELS * sizeof(*n->labels));
 	memset(n->peers, 0, N_PEERS * sizeof(*n->peers));
 	n->skel->bss->strangers_win = node_now(n);

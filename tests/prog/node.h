@@ -78,7 +78,8 @@ struct node {
 	__u8 gw_eth[XM_ETH_LEN];  /* from the pod to the CNI */
 	bool owner;
 	int fd[HOOKS];
-	int nic_first_fd; /* before what is at NIC_EGRESS, while that goes to tcx or back */
+	int netkit_egress_fd; /* in the place of POD_EGRESS, with a netkit pair */
+	int nic_first_fd;     /* before what is at NIC_EGRESS, while that goes to tcx or back */
 	int clock_fd;
 	struct xm_label *labels; /* the maps themselves */
 	struct xm_peer *peers;

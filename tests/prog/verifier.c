@@ -76,7 +76,8 @@ int verifier_report(const char *path)
 		if (n == sizeof(logs) / sizeof(logs[0]))
 			break;
 		/* Loaded by the daemon when it needs it, and by every kernel. */
-		if (!strcmp(bpf_program__name(prog), "xmasq_nic_first"))
+		if (!strcmp(bpf_program__name(prog), "xmasq_nic_first") ||
+		    !strcmp(bpf_program__name(prog), "xmasq_netkit_egress"))
 			bpf_program__set_autoload(prog, true);
 		logs[n] = calloc(1, LOG_SIZE);
 		if (!logs[n])

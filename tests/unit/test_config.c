@@ -94,6 +94,7 @@ static void test_everything(void **state)
 		"    type: 'vxlan'\n"
 		"mode: \"rpeer\"\n"
 		"attach: filter\n"
+		"same_node: off\n"
 		"masquerade_port: 1024\n"
 		"lease_ms: 200\n"
 		"tables: {flows: 1024, peers: 16}\n"
@@ -129,6 +130,7 @@ static void test_everything(void **state)
 	assert_int_equal(c.overlay[2].port, 0);
 	assert_int_equal(c.mode, CONFIG_MODE_RPEER);
 	assert_int_equal(c.attach, CONFIG_ATTACH_FILTER);
+	assert_int_equal(c.same_node, CONFIG_SAME_NODE_OFF);
 	assert_int_equal(c.masquerade_port, 1024);
 	assert_int_equal(c.lease_ms, 200);
 	assert_int_equal(c.flows, 1024);
@@ -252,6 +254,7 @@ static const struct bad bad[] = {
 	/* words */
 	{ "mode: vet", 1, 7, "\"mode\" must be one of auto, veth, rpeer, netkit, not \"vet\"" },
 	{ "mode: AUTO", 1, 7, "one of" },
+	{ "same_node: on", 1, 12, "\"same_node\" must be one of auto, off, not \"on\"" },
 	{ "attach: link", 1, 9, "\"attach\" must be one of auto, tcx, filter, not \"link\"" },
 	{ "mode: \"\"", 1, 7, "one of" },
 	{ "names: {docker: var/lib/docker}", 1, 17,

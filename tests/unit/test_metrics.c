@@ -90,6 +90,7 @@ static void test_numbers(void **state)
 	is("xmasq_node_info{mode=\"veth\",attach=\"tcx\"}", 1);
 	is("xmasq_packets_total{path=\"fast\",direction=\"out\"}", 1000 + XM_R_MASQUERADED);
 	is("xmasq_packets_total{path=\"fast\",direction=\"in\"}", 1000 + XM_R_RESTORED);
+	is("xmasq_packets_total{path=\"local\",direction=\"out\"}", 1000 + XM_R_LOCAL);
 	is("xmasq_packets_total{path=\"overlay\",direction=\"out\"}", (double)slow);
 	is("xmasq_bytes_total{path=\"fast\",direction=\"in\"}", 100000 + XM_R_RESTORED);
 	is("xmasq_bytes_total{path=\"overlay\",direction=\"out\"}", (double)slow_bytes);

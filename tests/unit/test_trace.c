@@ -116,6 +116,41 @@ static void test_fast(void **state)
 		assert_int_not_equal(t.step[i].mark, TRACE_NO);
 }
 
+static void test_local(void **state)
+{
+	struct trace_facts f = good();
+
+	(void)state;
+	f.remote_here = f.same_node = true;
+	f.flow.stage = XM_STAGE_LOCAL;
+	f.flow.node = f.flow.peer = 0;
+	f.flow.label = 0;
+	f.has_label = f.has_peer = false;
+	f.flow.nic_ifindex = 8;
+	strcpy(f.nic, "veth8");
+	expect(&f, TRACE_FAST, XM_R_LOCAL, TRACE_OVERLAY, XM_R_NONE,
+	       "put straight into the pod behind veth8");
+	assert_true(says("entry: active, local"));
+	assert_non_null(strstr(t.summary, "takes the fast path (local)"));
+	f.flow.renew_at = NOW;
+	expect(&f, TRACE_OVERLAY, XM_R_RENEWAL, TRACE_OVERLAY, XM_R_NONE, "due for renewal");
+	f.flow.in_until = NOW;
+	expect(&f, TRACE_OVERLAY, XM_R_LEASE_OVER, TRACE_OVERLAY, XM_R_NONE,
+	       "the reverse over since 0 ms");
+	f.flow.nic_ifindex = 0;
+	expect(&f, TRACE_OVERLAY, XM_R_NOT_AGREED, TRACE_OVERLAY, XM_R_NONE, "still learned");
+	f.flow.ended = 1;
+	expect(&f, TRACE_OVERLAY, XM_R_ENDED, TRACE_OVERLAY, XM_R_NONE, "FIN or RST");
+	f.has_flow = false;
+	expect(&f, TRACE_OVERLAY, XM_R_NO_FLOW, TRACE_OVERLAY, XM_R_NONE,
+	       "made when the CNI delivers");
+	f.tcp_ok = false;
+	f.tcp_why = "because";
+	expect(&f, TRACE_OVERLAY, XM_R_NO_FLOW, TRACE_OVERLAY, XM_R_NONE, "here: because");
+	f.same_node = false;
+	expect(&f, TRACE_OVERLAY, XM_R_NO_FLOW, TRACE_OVERLAY, XM_R_NONE, "same_node is off");
+}
+
 static void test_no_flow(void **state)
 {
 	struct trace_facts f = good();
@@ -280,10 +315,11 @@ static void test_json(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fast),	cmocka_unit_test(test_no_flow),
-		cmocka_unit_test(test_pod),	cmocka_unit_test(test_learning),
-		cmocka_unit_test(test_running), cmocka_unit_test(test_peer),
-		cmocka_unit_test(test_in),	cmocka_unit_test(test_json),
+		cmocka_unit_test(test_fast),	 cmocka_unit_test(test_local),
+		cmocka_unit_test(test_no_flow),	 cmocka_unit_test(test_pod),
+		cmocka_unit_test(test_learning), cmocka_unit_test(test_running),
+		cmocka_unit_test(test_peer),	 cmocka_unit_test(test_in),
+		cmocka_unit_test(test_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,8 @@
 #   edge    the daemon's side of the kernel
 #   rpeer   the kernel patch itself; $RPEER_ROUNDS pods made and deleted under traffic (200)
 #   bed     the test bed's overlays, underlays and kinds of pods
-#   smoke   the mode, traffic, pods that go, cleanup, on the present bed
+#   smoke   the mode, traffic, pods that go, cleanup, on the present bed; with netkit, and with rpeer on
+#           Open vSwitch, traffic between pods of one node
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
 set -euo pipefail
@@ -18,7 +19,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 # Those about the daemon (ctl, daemon, restart, peers) do not depend on the kernel.
-datapath=(modes traffic wire transparency policy security nat csum bounds)
+datapath=(modes local traffic wire transparency policy security nat csum bounds)
 
 netns() {
 	exec bats --formatter tap "${@/#/tests/netns/}"
@@ -31,7 +32,14 @@ prog) exec "$BUILD/tests/prog/xmasq-prog-test" ;;
 edge) CMOCKA_MESSAGE_OUTPUT=TAP exec "$BUILD/tests/edge/test_edge" ;;
 rpeer) exec "$BUILD/tests/vm/rpeer/xmt-rpeer" --rounds "${RPEER_ROUNDS:-200}" ;;
 bed) exec bats --formatter tap tests/vm/guest/testbed.bats ;;
-smoke) exec bats --formatter tap --filter "^($smoke)" tests/netns/modes.bats ;;
+smoke)
+	files=(tests/netns/modes.bats)
+	# Each of the redirects that other modes have for pods of one node, once.
+	case ${XM_MODE:-}/${XM_OVERLAY:-} in
+	netkit/* | rpeer/ovs-*) files+=(tests/netns/local.bats) smoke+='|pods of one node: TCP and UDP' ;;
+	esac
+	exec bats --formatter tap --filter "^($smoke)" "${files[@]}"
+	;;
 full) netns "${datapath[@]/%/.bats}" ;;
 *)
 	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|full" >&2

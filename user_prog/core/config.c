@@ -13,6 +13,7 @@
 
 static const char *const mode_names[] = { "auto", "veth", "rpeer", "netkit", NULL };
 static const char *const attach_names[] = { "auto", "tcx", "filter", NULL };
+static const char *const same_node_names[] = { "auto", "off", NULL };
 static const char *const liberal_names[] = { "set", "require", "ignore", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 static const char *const format_names[] = { "text", "json", NULL };
@@ -21,6 +22,7 @@ const char *const config_overlay_names[] = { "vxlan", "geneve", NULL };
 /* Enums are read and written as unsigned int. */
 _Static_assert(sizeof(enum config_mode) == sizeof(unsigned int) &&
 		       sizeof(enum config_attach) == sizeof(unsigned int) &&
+		       sizeof(enum config_same_node) == sizeof(unsigned int) &&
 		       sizeof(enum config_liberal) == sizeof(unsigned int) &&
 		       sizeof(enum config_log_level) == sizeof(unsigned int) &&
 		       sizeof(enum config_log_format) == sizeof(unsigned int),
@@ -44,6 +46,8 @@ const struct config_key config_keys[] = {
 	  .help = "where pods' packets are taken" },
 	{ TOP(attach), AT(attach), .type = CONFIG_T_ENUM, .flags = RESTART, .names = attach_names,
 	  .help = "how programs are attached to interfaces" },
+	{ TOP(same_node), AT(same_node), .type = CONFIG_T_ENUM, .names = same_node_names,
+	  .help = "whether flows between pods of this node are accelerated" },
 	{ TOP(masquerade_port), AT(masquerade_port), .type = CONFIG_T_U16, .flags = RESTART,
 	  .min = 1024, .max = XM_LABEL_PORT_BASE - 1,
 	  .help = "TCP and UDP port that marks masqueraded packets; the same on every node" },
@@ -112,6 +116,7 @@ void config_defaults(struct config *c)
 	c->n_overlay = 3;
 	c->mode = CONFIG_MODE_AUTO;
 	c->attach = CONFIG_ATTACH_AUTO;
+	c->same_node = CONFIG_SAME_NODE_AUTO;
 	c->masquerade_port = XM_MASQ_PORT_DEFAULT;
 	c->lease_ms = XM_LEASE_MS_DEFAULT;
 	c->flows = XM_FLOWS_DEFAULT;

@@ -36,6 +36,12 @@ enum config_attach {
 	CONFIG_ATTACH_FILTER,
 };
 
+/* Flows between two pods of this node. */
+enum config_same_node {
+	CONFIG_SAME_NODE_AUTO,
+	CONFIG_SAME_NODE_OFF,
+};
+
 enum config_log_level {
 	CONFIG_LOG_ERROR,
 	CONFIG_LOG_WARN,
@@ -66,6 +72,7 @@ struct config {
 
 	enum config_mode mode;
 	enum config_attach attach;
+	enum config_same_node same_node;
 	uint16_t masquerade_port; /* host order, 1024..32767 */
 	uint32_t lease_ms;	  /* XM_LEASE_MS_MIN..MAX */
 

@@ -9,7 +9,8 @@ enum flow_state flow_state(const struct xm_flow *f, uint32_t now)
 
 	if (f->ended)
 		return FLOW_ENDED;
-	if (f->stage == XM_STAGE_READY)
+	/* One that was never learned lapses from nowhere. */
+	if (f->stage == XM_STAGE_READY || (f->stage == XM_STAGE_LOCAL && f->nic_ifindex))
 		return seen ? FLOW_ACTIVE : FLOW_LAPSED;
 	if (f->stage == XM_STAGE_TOLD)
 		return FLOW_TOLD;

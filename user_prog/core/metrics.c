@@ -140,6 +140,7 @@ static void by_path(const struct out *o, bool bytes)
 			slow += value_of(&c[r], bytes);
 	with2(o, "path", "fast", "direction", "out", value_of(&c[XM_R_MASQUERADED], bytes));
 	with2(o, "path", "fast", "direction", "in", value_of(&c[XM_R_RESTORED], bytes));
+	with2(o, "path", "local", "direction", "out", value_of(&c[XM_R_LOCAL], bytes));
 	with2(o, "path", "overlay", "direction", "out", slow);
 }
 

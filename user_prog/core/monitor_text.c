@@ -31,7 +31,11 @@ static void flow_line(FILE *f, struct json_object *e)
 		fprintf(f, ", egress lease over since %" PRId64 " ms", -out);
 	if (!strcmp(to, "lapsed") && in <= 0)
 		fprintf(f, ", ingress lease over since %" PRId64 " ms", -in);
-	fprintf(f, ", peer %s", jsonx_str(e, "peer"));
+	/* No address: between two pods of the node. */
+	if (!strcmp(jsonx_str(e, "peer"), "0.0.0.0"))
+		fprintf(f, ", local");
+	else
+		fprintf(f, ", peer %s", jsonx_str(e, "peer"));
 }
 
 static void peer_line(FILE *f, struct json_object *e)

@@ -177,6 +177,7 @@ static int show_flows(struct json_object *result, const struct show_options *o, 
 	v = sorted(jsonx_list(result, "flows"), cmp_flow, &n);
 	for (i = 0; v && i < n && (!o->limit || shown < o->limit); i++) {
 		const char *state = jsonx_str(v[i], "state");
+		bool local = jsonx_bool(v[i], "local");
 
 		if (o->active && strcmp(state, "active"))
 			continue;
@@ -187,8 +188,10 @@ static int show_flows(struct json_object *result, const struct show_options *o, 
 			  (const char *[]){ jsonx_str(v[i], "protocol"),
 					    end_text(src, sizeof(src), v[i], "saddr", "sport"),
 					    end_text(dst, sizeof(dst), v[i], "daddr", "dport"),
-					    jsonx_str(v[i], "peer"), state, label,
-					    jsonx_bool(v[i], "owner") ? "us" : "peer",
+					    local ? "local" : jsonx_str(v[i], "peer"), state, label,
+					    local			? ""
+					    : jsonx_bool(v[i], "owner") ? "us"
+									: "peer",
 					    table_time(out_ms, jsonx_i64(v[i], "out_ms")),
 					    table_time(in_ms, jsonx_i64(v[i], "in_ms")),
 					    jsonx_str(v[i], "pod_ifname") });

@@ -38,17 +38,19 @@ static enum table_color share_color(uint64_t part, uint64_t all)
 static void show_fast_path(struct json_object *s, const struct show_options *o, FILE *out)
 {
 	uint64_t masq = jsonx_u64(s, "masqueraded"), rest = jsonx_u64(s, "restored");
-	uint64_t slow = jsonx_u64(s, "overlay");
-	double fast = (double)masq + (double)rest, all = fast + (double)slow;
-	char m[TABLE_NUM], r[TABLE_NUM], v[TABLE_NUM];
+	uint64_t slow = jsonx_u64(s, "overlay"), local = jsonx_u64(s, "local");
+	double fast = (double)masq + (double)rest + (double)local, all = fast + (double)slow;
+	char m[TABLE_NUM], r[TABLE_NUM], v[TABLE_NUM], l[TABLE_NUM];
 
 	if (all <= 0) {
 		line(out, o, "fast path", TABLE_PLAIN, "no packets yet");
 		return;
 	}
 	line(out, o, "fast path", TABLE_PLAIN,
-	     "%.1f %% of packets (%s masqueraded, %s restored; %s by the overlay)",
-	     100 * fast / all, table_count(m, masq), table_count(r, rest), table_count(v, slow));
+	     "%.1f %% of packets (%s masqueraded, %s restored%s%s%s; %s by the overlay)",
+	     100 * fast / all, table_count(m, masq), table_count(r, rest), local ? ", " : "",
+	     local ? table_count(l, local) : "", local ? " on this node" : "",
+	     table_count(v, slow));
 }
 
 /* "tcx (auto: the kernel has tcx)" */

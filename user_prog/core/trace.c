@@ -82,9 +82,17 @@ static void no_flow(const struct trace_facts *f, struct trace *t)
 	static const char head[] = "no entry: made when a packet of the flow leaves for a peer";
 
 	out_stops(t, XM_R_NO_FLOW);
-	if (f->remote_here)
+	if (f->remote_here && !f->same_node)
 		step(t, POD_SENDS, TRACE_NO,
-		     "no entry: both pods are on this node, and such flows are not accelerated");
+		     "no entry: both pods are on this node, and such flows are not accelerated: same_node is off");
+	else if (f->remote_here && f->key.proto == IPPROTO_TCP && !f->tcp_ok)
+		step(t, POD_SENDS, TRACE_NO,
+		     "no entry: both pods are on this node, but TCP is not accelerated here: %s",
+		     f->tcp_why);
+	else if (f->remote_here)
+		step(t, POD_SENDS, TRACE_NO,
+		     "no entry: both pods are on this node: made when the CNI delivers a packet of the flow straight from the one to the other%s",
+		     f->flows_full ? ", and the table is full; raise tables.flows" : "");
 	else if (!*f->underlay)
 		step(t, POD_SENDS, TRACE_NO, "%s, and no underlay interface carries the programs",
 		     head);
@@ -152,6 +160,40 @@ static void peer_down(const struct trace_facts *f, struct trace *t, const char *
 		     *f->peer_hint ? ": " : "", f->peer_hint);
 }
 
+/* In the order of local_verdict(). */
+static void local_sends(const struct trace_facts *f, struct trace *t)
+{
+	const struct xm_flow *x = &f->flow;
+	char out[LEASE_TEXT], in[LEASE_TEXT];
+
+	lease_text(out, sizeof(out), f, x->out_until);
+	lease_text(in, sizeof(in), f, x->in_until);
+	if (x->ended) {
+		step(t, POD_SENDS, TRACE_NO,
+		     "FIN or RST was seen: the CNI's path until the tuple starts over");
+		out_stops(t, XM_R_ENDED);
+	} else if ((!holds(f, x->out_until) || !holds(f, x->in_until)) && !x->nic_ifindex) {
+		step(t, POD_SENDS, TRACE_NO,
+		     "still learned: the CNI has not delivered a packet unchanged, addressed to the other pod and straight from this one, while that pod sends the reverse flow; only one side sends, or a service address, NAT or a rewritten header changes it");
+		out_stops(t, XM_R_NOT_AGREED);
+	} else if (!holds(f, x->out_until) || !holds(f, x->in_until)) {
+		step(t, POD_SENDS, TRACE_NO,
+		     "the CNI has not delivered it within the lease: this direction %s, the reverse %s; a policy denies it, or it was idle",
+		     out, in);
+		out_stops(t, XM_R_LEASE_OVER);
+	} else if (!holds(f, x->renew_at)) {
+		step(t, POD_SENDS, TRACE_INFO,
+		     "the lease is due for renewal: this one packet takes the CNI's path, those behind it the fast path");
+		out_stops(t, XM_R_RENEWAL);
+	} else {
+		step(t, POD_SENDS, TRACE_OK,
+		     "leases: this direction %s, the reverse %s; put straight into the pod behind %s",
+		     out, in, *f->nic ? f->nic : "its interface");
+		t->out = TRACE_FAST;
+		t->out_reason = XM_R_LOCAL;
+	}
+}
+
 /* In the order of masquerade_any(). */
 static void pod_sends(const struct trace_facts *f, struct trace *t)
 {
@@ -162,13 +204,21 @@ static void pod_sends(const struct trace_facts *f, struct trace *t)
 		no_flow(f, t);
 		return;
 	}
-	step(t, POD_SENDS, TRACE_OK, "entry: %s, peer %s",
-	     flow_state_name(flow_state(x, (uint32_t)f->now)), text_addr(peer, x->peer));
+	if (x->stage == XM_STAGE_LOCAL)
+		step(t, POD_SENDS, TRACE_OK, "entry: %s, local",
+		     flow_state_name(flow_state(x, (uint32_t)f->now)));
+	else
+		step(t, POD_SENDS, TRACE_OK, "entry: %s, peer %s",
+		     flow_state_name(flow_state(x, (uint32_t)f->now)), text_addr(peer, x->peer));
 	if (x->pod_ifindex && x->pod_ifindex != f->pod_ifindex) {
 		step(t, POD_SENDS, TRACE_NO,
 		     "the flow belongs to interface %u, and the pod with this address is behind %u: two pods have one address, or it moved",
 		     x->pod_ifindex, f->pod_ifindex);
 		out_stops(t, XM_R_OTHER_POD);
+		return;
+	}
+	if (x->stage == XM_STAGE_LOCAL) {
+		local_sends(f, t);
 		return;
 	}
 	if (x->stage != XM_STAGE_READY) {
@@ -320,6 +370,16 @@ void trace_explain(const struct trace_facts *f, struct trace *t)
 	step(t, POD_SENDS, TRACE_OK, "%s carries the programs, mode %s", f->pod_ifname,
 	     f->pod_mode);
 	pod_sends(f, t);
+	/* What comes back is a flow of its own then, sent by the other pod. */
+	if (f->has_flow ? f->flow.stage == XM_STAGE_LOCAL : f->remote_here) {
+		t->in = TRACE_OVERLAY;
+		snprintf(
+			t->summary, sizeof(t->summary),
+			"what pod %s sends to another pod of this node takes %s (%s); ask about the reverse flow for what comes back",
+			f->pod_ifname, t->out == TRACE_FAST ? "the fast path" : "the CNI's path",
+			view_reason_name(t->out_reason));
+		return;
+	}
 	nic_sends(f, t);
 	nic_receives(f, t);
 	pod_receives(f, t);

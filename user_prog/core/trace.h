@@ -40,7 +40,8 @@
  * @flows_full: the table has no room
  * @has_flow: there is an entry
  * @flow: the entry
- * @nic: name of @flow.nic_ifindex, "" unknown
+ * @nic: name of @flow.nic_ifindex, "" unknown; of a local flow the other pod's interface
+ * @same_node: flows between pods of this node may be accelerated
  * @has_label: the table has a complete entry for the flow's label
  * @label: that entry
  * @has_peer: the slot that the flow names exists
@@ -63,6 +64,7 @@ struct trace_facts {
 	char pod_why[TRACE_TEXT];
 	bool pod_eth;
 	bool remote_here;
+	bool same_node;
 	char underlay[128];
 	bool tcp_ok;
 	const char *tcp_why;

@@ -114,7 +114,7 @@ static bool fill_program(struct json_object *o, const void *item)
 	       jsonx_put_u64(o, "insns", p->insns);
 }
 
-static bool put_trouble(struct json_object *o, const char *key, uint64_t n)
+static bool put_unless_0(struct json_object *o, const char *key, uint64_t n)
 {
 	return !n || jsonx_put_u64(o, key, n);
 }
@@ -146,10 +146,11 @@ struct json_object *view_status_json(const struct view_status *s)
 	     jsonx_put_u64(o, "flows_active", s->flows_active) &&
 	     jsonx_put_u64(o, "masqueraded", s->masqueraded) &&
 	     jsonx_put_u64(o, "restored", s->restored) && jsonx_put_u64(o, "overlay", s->overlay) &&
+	     put_unless_0(o, "local", s->local) &&
 	     jsonx_put_u64(o, "netlink_overruns", s->netlink_overruns) &&
-	     put_trouble(o, "frames_failed", s->frames_failed) &&
-	     put_trouble(o, "peers_refused", s->peers_refused) &&
-	     put_trouble(o, "bad_events", s->bad_events) &&
+	     put_unless_0(o, "frames_failed", s->frames_failed) &&
+	     put_unless_0(o, "peers_refused", s->peers_refused) &&
+	     put_unless_0(o, "bad_events", s->bad_events) &&
 	     jsonx_put(o, "tables",
 		       list_json(s->tables, s->n_tables, sizeof(*s->tables), fill_table)) &&
 	     jsonx_put(o, "sysctls",
@@ -209,9 +210,11 @@ static bool fill_flow(struct json_object *o, const void *item)
 	       jsonx_put_u64(o, "sport", ntohs(f->key.sport)) &&
 	       jsonx_put_addr(o, "daddr", f->key.daddr) &&
 	       jsonx_put_u64(o, "dport", ntohs(f->key.dport)) &&
-	       jsonx_put_addr(o, "peer", f->peer) && jsonx_put_u64(o, "label", f->label) &&
-	       jsonx_put_bool(o, "owner", f->owner) && jsonx_put_str(o, "state", f->state) &&
-	       jsonx_put_i64(o, "out_ms", f->out_ms) && jsonx_put_i64(o, "in_ms", f->in_ms) &&
+	       jsonx_put_addr(o, "peer", f->peer) &&
+	       (!f->local || jsonx_put_bool(o, "local", true)) &&
+	       jsonx_put_u64(o, "label", f->label) && jsonx_put_bool(o, "owner", f->owner) &&
+	       jsonx_put_str(o, "state", f->state) && jsonx_put_i64(o, "out_ms", f->out_ms) &&
+	       jsonx_put_i64(o, "in_ms", f->in_ms) &&
 	       jsonx_put_u64(o, "pod_ifindex", f->pod_ifindex) &&
 	       jsonx_put_str(o, "pod_ifname", f->pod_ifname);
 }

@@ -61,6 +61,7 @@ struct view_status {
 	unsigned int pods, pods_attached, peers, peers_up;
 	uint64_t flows, flows_active;
 	uint64_t masqueraded, restored, overlay; /* packets */
+	uint64_t local; /* packets from pod to pod of this node; in the JSON only when not 0 */
 	uint64_t netlink_overruns;
 	/* Trouble with peers; in the JSON only when not 0. */
 	uint64_t frames_failed; /* ours that the kernel did not take */
@@ -94,6 +95,7 @@ struct view_pod {
 struct view_flow {
 	struct xm_flow_key key;
 	__be32 peer;
+	bool local; /* between two pods of this node: no peer, no label, no owner */
 	uint16_t label;
 	bool owner;
 	const char *state; /* new, seen, told, active, lapsed, ended */

@@ -30,6 +30,7 @@ static const char *const prog_names[DATAPATH_PROGS] = {
 	[DATAPATH_NIC_EGRESS] = "xmasq_nic_egress",
 	[DATAPATH_NIC_INGRESS] = "xmasq_nic_ingress",
 	[DATAPATH_RPEER_EGRESS] = "xmasq_rpeer_egress",
+	[DATAPATH_NETKIT_EGRESS] = "xmasq_netkit_egress",
 };
 
 const char *datapath_prog_name(enum datapath_prog which)
@@ -47,6 +48,14 @@ void datapath_nic_frame(struct datapath *d, uint32_t len)
 	d->nic_frame = len;
 	if (d->skel)
 		__atomic_store_n(&d->skel->data->nic_frame_max, len ?: UINT32_MAX,
+				 __ATOMIC_RELAXED);
+}
+
+void datapath_local_until(struct datapath *d, uint64_t ms)
+{
+	d->local_ms = ms;
+	if (d->skel)
+		__atomic_store_n(&d->skel->bss->local_until, ms ? datapath_jiffies(d, ms) : 0,
 				 __ATOMIC_RELAXED);
 }
 
@@ -198,6 +207,10 @@ static struct xmasq_bpf *load_once(const struct datapath *d, const struct config
 	skel->data->nic_frame_max = d->nic_frame ?: UINT32_MAX;
 	*err = bpf_program__set_autoload(skel->progs.xmasq_rpeer_egress,
 					 d->kernel.rpeer && c->mode != CONFIG_MODE_VETH);
+	*err = *err
+		       ?: bpf_program__set_autoload(skel->progs.xmasq_netkit_egress,
+						    d->kernel.netkit &&
+							    c->mode != CONFIG_MODE_VETH);
 	*err = *err ?: bpf_program__set_autoload(skel->progs.xmasq_nic_first, d->changes_way);
 	*err = *err ?: set_maps(skel, d, c, old);
 	*err = *err ?: xmasq_bpf__load(skel);
@@ -455,6 +468,7 @@ int datapath_reload(struct datapath *d, const struct config *c, const __be32 *no
 	d->ring = ring;
 	d->skel = skel;
 	d->clock = clock;
+	datapath_local_until(d, d->local_ms);
 	datapath_pins_progs(d);
 	datapath_repin(d);
 	return 0;

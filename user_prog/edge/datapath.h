@@ -35,7 +35,8 @@ enum datapath_prog {
 	DATAPATH_POD_INGRESS,
 	DATAPATH_NIC_EGRESS,
 	DATAPATH_NIC_INGRESS,
-	DATAPATH_RPEER_EGRESS, /* only with @rpeer; attached as instances */
+	DATAPATH_RPEER_EGRESS,	/* only with @rpeer; attached as instances */
+	DATAPATH_NETKIT_EGRESS, /* only with @netkit */
 	DATAPATH_PROGS,
 };
 
@@ -55,6 +56,7 @@ struct datapath {
 	struct mode_kernel kernel; /* what the kernel offers, see datapath_probe() */
 	uint32_t hz;
 	uint32_t nic_frame; /* see datapath_nic_frame() */
+	uint64_t local_ms;  /* see datapath_local_until() */
 	bool changes_way;   /* load what datapath_first_fd() is about */
 	bool reused;	    /* maps of an earlier run were taken over */
 	bool made_dir;	    /* pin_dir was not there */
@@ -171,6 +173,17 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
  * header; 0 for no limit. Before datapath_open() it is noted for then
  */
 void datapath_nic_frame(struct datapath *d, uint32_t len);
+
+/**
+ * datapath_local_until() - until when flows between pods of this node get leases: @ms of
+ * CLOCK_MONOTONIC; 0 for not at all
+ *
+ * A daemon that dies does not put it off, and they end with their leases.
+ */
+void datapath_local_until(struct datapath *d, uint64_t ms);
+
+/** datapath_local_set() - let a pod have such flows; NULL for not any more. 0 or -errno */
+int datapath_local_set(struct datapath *d, uint32_t ifindex, const struct xm_local *pod);
 
 /**
  * datapath_peer_nonces() - what tells fresh messages of this peer: hello_nonces()

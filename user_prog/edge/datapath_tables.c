@@ -371,7 +371,16 @@ bool datapath_was_used(const char *pin_dir)
 		return true;
 	read_counters(fd, c);
 	close(fd);
-	return c[XM_R_MASQUERADED].packets || c[XM_R_RESTORED].packets;
+	return c[XM_R_MASQUERADED].packets || c[XM_R_RESTORED].packets || c[XM_R_LOCAL].packets;
+}
+
+int datapath_local_set(struct datapath *d, uint32_t ifindex, const struct xm_local *pod)
+{
+	int fd = bpf_map__fd(d->skel->maps.xm_locals);
+
+	if (pod)
+		return bpf_map_update_elem(fd, &ifindex, pod, BPF_ANY) ? -errno : 0;
+	return bpf_map_delete_elem(fd, &ifindex) && errno != ENOENT ? -errno : 0;
 }
 
 void datapath_pod_forget(struct datapath *d, uint32_t ifindex)

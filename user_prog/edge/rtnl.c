@@ -26,8 +26,10 @@ struct rtnl {
 	struct inventory *inv;
 	bool routes;
 	bool stale;	 /* a dump is due */
+	bool self_known; /* because our namespace has got an id, not because events were lost */
 	int32_t self_id; /* id of our namespace in itself, NL_NSID_NONE */
 	struct rtnl_stats stats;
+	struct rtnl_req ask; /* of rtnl_link_in() */
 	struct {
 		int32_t nsid;
 		uint32_t ifindex;
@@ -143,6 +145,7 @@ int rtnl_resync(struct rtnl *r)
 	if (err)
 		return err;
 	r->stale = false;
+	r->self_known = false;
 	r->changed = true;
 	r->stats.resyncs++;
 	return 0;
@@ -161,6 +164,34 @@ static int reread_routes(struct rtnl *r, struct rtnl_req *req)
 	inventory_routes_end(r->inv);
 	r->changed = true;
 	return 0;
+}
+
+static int on_link_in(const struct nlmsghdr *nlh, void *arg)
+{
+	struct nl_link *l = arg;
+	struct nl_msg m;
+
+	if (!nl_parse(nlh, nlh->nlmsg_len, &m) && m.type == NL_LINK && !m.del)
+		*l = m.link;
+	return 0;
+}
+
+int rtnl_link_in(struct rtnl *r, int32_t nsid, uint32_t ifindex, struct nl_link *l)
+{
+	struct ifinfomsg *ifi;
+	int err = 0;
+
+	memset(l, 0, sizeof(*l));
+	/* Kept: this is asked about each pod every few seconds. */
+	if (!r->ask.sk)
+		err = rtnl_req_open(&r->ask);
+	if (err)
+		return err;
+	ifi = rtnl_req_start(&r->ask, RTM_GETLINK, 0, sizeof(*ifi));
+	ifi->ifi_index = (int)ifindex;
+	rtnl_req_u32(&r->ask, IFLA_TARGET_NETNSID, (uint32_t)nsid);
+	err = rtnl_req_run(&r->ask, on_link_in, l);
+	return err ?: l->ifindex == ifindex ? 0 : -ENODEV;
 }
 
 /* What events left to be asked for. */
@@ -216,8 +247,10 @@ static int on_event(struct rtnl *r, int32_t nsid, const struct nlmsghdr *nlh)
 	    r->self_id == NL_NSID_NONE) {
 		err = netns_self_id(&r->self_id);
 		/* Our own messages may have come with that id before we knew it. */
-		if (err || r->self_id != NL_NSID_NONE)
+		if (err || r->self_id != NL_NSID_NONE) {
+			r->self_known = !r->stale;
 			r->stale = true;
+		}
 	}
 	return take_in(r, nsid, &m);
 }
@@ -300,7 +333,8 @@ int rtnl_dispatch(struct rtnl *r, rtnl_cb cb, void *arg)
 		ret = read_event(r);
 	} while (ret > 0);
 	if (!ret && r->stale) {
-		log_warn("rtnetlink: events were missed, reading all interfaces again");
+		if (!r->self_known)
+			log_warn("rtnetlink: events were missed, reading all interfaces again");
 		ret = rtnl_resync(r);
 		resynced = !ret;
 	}
@@ -373,6 +407,7 @@ void rtnl_close(struct rtnl *r)
 		return;
 	if (r->sk)
 		mnl_socket_close(r->sk);
+	rtnl_req_close(&r->ask);
 	free(r);
 }
 

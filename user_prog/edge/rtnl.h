@@ -83,6 +83,15 @@ int rtnl_dispatch(struct rtnl *r, rtnl_cb cb, void *arg);
 /** rtnl_resync() - dump everything at once; for "xmasqctl reload" and doubts */
 int rtnl_resync(struct rtnl *r);
 
+/**
+ * rtnl_link_in() - one interface of another namespace
+ * @nsid: id that the namespace has in ours
+ *
+ * May give our namespace an id in itself, as other questions about links do: see rtnl_dispatch().
+ * Return: 0, or -errno: -ENODEV there is none.
+ */
+int rtnl_link_in(struct rtnl *r, int32_t nsid, uint32_t ifindex, struct nl_link *l);
+
 void rtnl_stats(const struct rtnl *r, struct rtnl_stats *out);
 
 #endif

@@ -31,6 +31,8 @@ struct attachment *attach_find(const struct daemon *d, uint32_t ifindex)
 
 static void att_drop(struct daemon *d, struct attachment *a)
 {
+	if (a->local.frame_max)
+		datapath_local_set(&d->dp, a->key.ifindex, NULL);
 	*a = d->att[--d->n_att];
 }
 
@@ -167,7 +169,8 @@ static bool flow_of_removed(void *arg, const struct xm_flow_key *key, const stru
 
 	(void)key;
 	for (size_t i = 0; i < diff->n_remove; i++)
-		if (diff->remove[i].key.ifindex == f->pod_ifindex)
+		if (diff->remove[i].key.ifindex == f->pod_ifindex ||
+		    (f->stage == XM_STAGE_LOCAL && diff->remove[i].key.ifindex == f->nic_ifindex))
 			return true;
 	return false;
 }
@@ -249,6 +252,8 @@ static int add_new(struct daemon *d, const struct reconcile_diff *diff, enum rec
 		if (d->ready_us && it->event_ns / 1000 > d->ready_us)
 			a->attach_us = clock_us() - it->event_ns / 1000;
 		d->n_att++;
+		if (role == RECONCILE_POD)
+			local_look(d, a);
 		log_info("%s %s (%u) attached%s%s", role_name(role), it->name, it->key.ifindex,
 			 role == RECONCILE_POD ? ", mode " : "",
 			 role == RECONCILE_POD ? config_mode_name(a->as.mode) : "");
@@ -278,6 +283,7 @@ int attach_sync(struct daemon *d)
 	err = add_new(d, &diff, RECONCILE_NIC);
 	err2 = add_new(d, &diff, RECONCILE_POD);
 	failures_forget(d);
+	local_sync(d);
 	reconcile_diff_free(&diff);
 	return err ?: err2;
 }

@@ -353,6 +353,7 @@ static void periodic(struct daemon *d)
 	datapath_repin(&d->dp);
 	/* Replacing a filter causes no event that we would know as a loss. */
 	attach_check(d, false);
+	local_check(d);
 	/* Retries a dump that failed, and attachments that did. */
 	d->netlink_err = rtnl_dispatch(d->rtnl, on_rtnl, d);
 	d->dirty = true;

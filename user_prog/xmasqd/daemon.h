@@ -42,11 +42,13 @@ struct attachment {
 	struct reconcile_key as;  /* what was possible: perhaps another mode */
 	struct tc_error why_mode; /* why another mode, "" when it is not */
 	char name[16];
-	uint64_t attach_us;   /* from the netlink event to attached */
-	uint32_t instance_id; /* rpeer: program of this pod */
-	uint64_t inode;	      /* of the pod's namespace, when we are or were in it */
-	uint64_t looked_ms;   /* when the pod's namespace was last entered to look */
-	bool doubt;	      /* it has to be looked at again */
+	uint64_t attach_us;    /* from the netlink event to attached */
+	uint32_t instance_id;  /* rpeer: program of this pod */
+	uint64_t inode;	       /* of the pod's namespace, when we are or were in it */
+	uint64_t looked_ms;    /* when the pod's namespace was last entered to look */
+	bool doubt;	       /* it has to be looked at again */
+	struct xm_local own;   /* pod: its own interface, as last seen; frame_max 0: not yet */
+	struct xm_local local; /* pod: as the programs know it; frame_max 0: they do not */
 };
 
 /* An interface that should be attached and cannot be. */
@@ -72,7 +74,8 @@ struct daemon {
 	char nodes_unused[128]; /* underlay addresses that found no room there */
 	bool stale;		/* the programs know other addresses than these */
 	uint64_t stale_retry_ms;
-	struct datapath_use use; /* of the last recycler run */
+	struct datapath_use use;   /* of the last recycler run */
+	unsigned int local_protos; /* bits of what is accelerated between pods of this node */
 
 	struct rtnl *rtnl;
 	struct inventory inv;
@@ -151,6 +154,14 @@ bool attach_changes_way(struct daemon *d);
 void attach_replace(struct daemon *d);
 int attach_remove_all(struct daemon *d);
 void attach_free(struct daemon *d);
+
+/* local.c: flows between pods of this node */
+/** local_look() - how a pod's own interface looks now */
+void local_look(struct daemon *d, struct attachment *a);
+/** local_sync() - tell the programs which pods may have such flows, and for how long they may */
+void local_sync(struct daemon *d);
+/** local_check() - every few seconds: local_look() at all pods, and another while for leases */
+void local_check(struct daemon *d);
 
 /* peers.c */
 /** peers_read_key() - psk_file into d->hello_cfg; 0 or -errno, logged */

@@ -29,7 +29,7 @@ static const struct place rpeer_places[2] = {
 
 static const struct place netkit_places[2] = {
 	{ WHERE_TC, TC_EGRESS_LAST, DATAPATH_POD_INGRESS },
-	{ WHERE_NETKIT, TC_INGRESS, DATAPATH_POD_EGRESS },
+	{ WHERE_NETKIT, TC_INGRESS, DATAPATH_NETKIT_EGRESS },
 };
 
 const struct place *places_of(const struct reconcile_key *k)

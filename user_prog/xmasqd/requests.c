@@ -19,6 +19,12 @@ struct flush {
 	uint32_t ifindex;
 };
 
+static bool is_reverse(const struct xm_flow_key *a, const struct xm_flow_key *b)
+{
+	return a->saddr == b->daddr && a->daddr == b->saddr && a->sport == b->dport &&
+	       a->dport == b->sport && a->proto == b->proto;
+}
+
 static bool flush_matches(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
 {
 	const struct flush *w = arg;
@@ -27,7 +33,9 @@ static bool flush_matches(void *arg, const struct xm_flow_key *key, const struct
 	case CTL_FLUSH_ALL:
 		return true;
 	case CTL_FLUSH_FLOW:
-		return !memcmp(key, &w->req->flush.flow, sizeof(*key));
+		/* Of two pods of this node both directions are here. */
+		return !memcmp(key, &w->req->flush.flow, sizeof(*key)) ||
+		       (f->stage == XM_STAGE_LOCAL && is_reverse(key, &w->req->flush.flow));
 	case CTL_FLUSH_POD_ADDR:
 		return key->saddr == w->req->flush.addr;
 	case CTL_FLUSH_POD_IF:

@@ -128,6 +128,7 @@ int requests_status(struct daemon *d, struct json_object **result)
 	s.flows_active = d->use.active;
 	s.masqueraded = c[XM_R_MASQUERADED].packets;
 	s.restored = c[XM_R_RESTORED].packets;
+	s.local = c[XM_R_LOCAL].packets;
 	for (unsigned int r = XM_R_NO_FLOW; r <= XM_R_OTHER_POD; r++)
 		s.overlay += c[r].packets;
 	s.overlay += c[XM_R_TCP_FLAGS].packets;
@@ -371,7 +372,8 @@ static bool add_flow(void *arg, const struct xm_flow_key *key, const struct xm_f
 	v->key = *key;
 	v->peer = f->peer;
 	v->label = f->label;
-	v->owner = is_owner(f->node, f->peer);
+	v->local = f->stage == XM_STAGE_LOCAL;
+	v->owner = !v->local && is_owner(f->node, f->peer);
 	v->state = state;
 	v->out_ms = datapath_ms_left(&w->d->dp, f->out_until);
 	v->in_ms = datapath_ms_left(&w->d->dp, f->in_until);
@@ -416,7 +418,7 @@ static bool count_peer(void *arg, const struct xm_flow_key *key, const struct xm
 	struct peer_flows *c = arg;
 
 	(void)key;
-	if (f->peer_idx < c->max)
+	if (f->stage != XM_STAGE_LOCAL && f->peer_idx < c->max)
 		c->n[f->peer_idx]++;
 	return true;
 }
