@@ -152,7 +152,7 @@ except ConnectionRefusedError:
 	obj=/usr/lib/$(gcc -print-multiarch)/bpf/xdpfilt_alw_tcp.o
 
 	bed_up
-	inside router xdp-loader load -m native eth0 "$obj" -s xdp_filter >"$BATS_TEST_TMPDIR/load" 2>&1 || :
+	inside router xdp-loader load -m native eth0 "$obj" -s xdp >"$BATS_TEST_TMPDIR/load" 2>&1 || :
 	inside router xdp-loader status eth0 >"$BATS_TEST_TMPDIR/status"
 	grep -q xdp_dispatcher "$BATS_TEST_TMPDIR/status" ||
 		skip "allowed: this kernel takes no programs of type EXT, so there is no dispatcher"
