@@ -93,9 +93,10 @@ void report_text(FILE *out, const struct report *r)
 		r->router.rx ? (double)(r->user_us + r->kernel_us) * 1000 / (double)r->router.rx
 			     : 0);
 	fprintf(out,
-		"  flows %u now, %" PRIu64 " made; ARP: %u known, %" PRIu64 " asked, %" PRIu64
-		" conflicts\n",
-		r->flows, r->router.flows, r->arp.known, r->arp.requests, r->arp.conflicts);
+		"  flows %u now, %" PRIu64 " made, %" PRIu64 " taken over; ARP: %u known, %" PRIu64
+		" asked, %" PRIu64 " conflicts\n",
+		r->flows, r->router.flows, r->router.recovered, r->arp.known, r->arp.requests,
+		r->arp.conflicts);
 	for (i = 1; i < WHY_COUNT; i++)
 		if (r->router.why[i])
 			fprintf(out, "  %-18s %12" PRIu64 "\n", why_name((enum why)i),
@@ -170,6 +171,7 @@ int report_json(FILE *out, const struct report *r)
 	add(top, "cpu_kernel_us", r->kernel_us);
 	add(top, "flows", r->flows);
 	add(top, "flows_made", r->router.flows);
+	add(top, "flows_taken_over", r->router.recovered);
 	add(top, "frames", r->frames);
 	add(top, "frames_free", r->free);
 	add(top, "dropped", report_dropped(r));

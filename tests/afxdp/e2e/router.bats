@@ -93,6 +93,16 @@ except ConnectionRefusedError:
 	summary '.why["not-client"] > 0'
 }
 
+# kill_router: at once, and started again with the same options; TCP has to bear the gap
+kill_router() {
+	kill -KILL "$ROUTER_PID"
+	wait "$ROUTER_PID" || :
+	[ "$(xdp_programs)" = 1 ]
+	sleep 0.3
+	router "$@"
+	grep -q 'xsk-router that was killed' "$BATS_TEST_TMPDIR/router.log"
+}
+
 @test "killed and started again under load: TCP in both directions survives" {
 	local flows=() i who port mode
 
@@ -111,12 +121,7 @@ except ConnectionRefusedError:
 	END
 	for i in 1 2; do
 		sleep 1
-		kill -KILL "$ROUTER_PID"
-		wait "$ROUTER_PID" || :
-		[ "$(xdp_programs)" = 1 ]
-		sleep 0.3
-		router -c "$CLIENT"
-		grep -q 'xsk-router that was killed' "$BATS_TEST_TMPDIR/router.log"
+		kill_router -c "$CLIENT"
 	done
 	for i in "${flows[@]}"; do
 		wait "$i"
@@ -124,6 +129,35 @@ except ConnectionRefusedError:
 	router_end
 	summary '.rx > 0'
 	[ "$(xdp_programs)" = 0 ]
+}
+
+@test "killed and started again: clients with the same ports keep theirs; another --flows does not lose them" {
+	local flows=() i who made
+
+	bed_up --second
+	router
+	serve server tcp 80
+	# The same ports, so that half of them are changed towards the server. Each transfer in both directions.
+	for who in client second; do
+		start "$BATS_TEST_TMPDIR/flow.$who" '' "$who" "$FLOW" client --tcp --host "$ROUTER" --port 80 \
+			--source-port 5000 --connections 4 --mode duplex --duration 6 --timeout 100
+		flows+=("${PIDS[-1]}")
+	done
+	for i in 65536 1000; do
+		sleep 1
+		kill_router --flows $i
+		grep -q 'killed; 8 of its flows go on' "$BATS_TEST_TMPDIR/router.log"
+	done
+	for i in "${flows[@]}"; do
+		wait "$i"
+	done
+	# Not one of them was made anew, with another port.
+	router_end
+	summary '.flows_taken_over == 8 and .flows_made == 0 and .why["no-state"] == 0'
+	# What ended orderly leaves nothing.
+	router
+	router_end
+	summary '.flows_taken_over == 0'
 }
 
 @test "a second router, and another's XDP program, are refused and left alone" {
@@ -146,21 +180,43 @@ except ConnectionRefusedError:
 	ip -n "$(bed_ns router)" link show eth0 | grep -q "$id"
 }
 
+both_attached() {
+	inside router xdp-loader status eth0 | tee "$BATS_TEST_TMPDIR/status"
+	[ "$(grep -c xdpfilt_alw_tcp "$BATS_TEST_TMPDIR/status")" = 1 ]
+	[ "$(grep -c xsk_front "$BATS_TEST_TMPDIR/status")" = 1 ]
+}
+
 @test "libxdp's dispatcher: the other program stays, before and after" {
-	local obj
+	local obj who i flows=()
 
 	obj=/usr/lib/$(gcc -print-multiarch)/bpf/xdpfilt_alw_tcp.o
 
-	bed_up
+	bed_up --second
 	inside router xdp-loader load -m native eth0 "$obj" -s xdp >"$BATS_TEST_TMPDIR/load" 2>&1 || :
 	inside router xdp-loader status eth0 >"$BATS_TEST_TMPDIR/status"
 	grep -q xdp_dispatcher "$BATS_TEST_TMPDIR/status" ||
-		skip "allowed: this kernel takes no programs of type EXT, so there is no dispatcher"
+		skip "${AFXDP_DISPATCHER:-allowed}: this kernel takes no programs of type EXT, so there is no dispatcher"
 	router
-	inside router xdp-loader status eth0 | tee "$BATS_TEST_TMPDIR/status"
-	grep -q xdpfilt_alw_tcp "$BATS_TEST_TMPDIR/status"
-	grep -q xsk_front "$BATS_TEST_TMPDIR/status"
+	both_attached
+	serve server tcp 80
+	for who in client second; do
+		start "$BATS_TEST_TMPDIR/flow.$who" '' "$who" "$FLOW" client --tcp --host "$ROUTER" --port 80 \
+			--source-port 5000 --mode duplex --duration 5 --timeout 200
+		flows+=("${PIDS[-1]}")
+	done
+	wait_until 20 eval '[ "$(inside server ss -Htn state established sport = :80 | wc -l)" = 2 ]'
+	# What a killed one left beside the other program is replaced, and only that.
+	kill -KILL "$ROUTER_PID"
+	wait "$ROUTER_PID" || :
+	both_attached
+	router
+	grep -q 'killed; 2 of its flows go on' "$BATS_TEST_TMPDIR/router.log"
+	both_attached
+	for i in "${flows[@]}"; do
+		wait "$i"
+	done
 	router_end
+	summary '.flows_made == 0'
 	inside router xdp-loader status eth0 >"$BATS_TEST_TMPDIR/status"
 	grep -q xdpfilt_alw_tcp "$BATS_TEST_TMPDIR/status"
 	run ! grep -q xsk_front "$BATS_TEST_TMPDIR/status"

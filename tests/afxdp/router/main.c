@@ -117,6 +117,7 @@ static int open_attach(struct app *a, bool skb)
 		.addr = a->link.addr,
 		.drop_fragments = a->opt.drop_fragments,
 		.drop_others = a->opt.drop_others,
+		.flows = a->opt.flows,
 	};
 
 	a->skb = skb;
@@ -168,6 +169,7 @@ static int open_router(struct app *a)
 		.offload = port_offloads(a->port),
 		.max_len = a->link.mtu + 14,
 		.flows = a->opt.flows,
+		.memory = attach_flows(a->attach),
 	};
 
 	memcpy(c.mac, a->link.mac, 6);
@@ -224,8 +226,9 @@ static int start(struct app *a)
 	}
 	/* Only now, or the kernel would get packets of living connections, and reset these. */
 	if (attach_leftovers(a->attach))
-		log_info("%s: removed the program of an xsk-router that was killed",
-			 a->opt.interface);
+		log_info("%s: removed the program of an xsk-router that was killed; %" PRIu64
+			 " of its flows go on",
+			 a->opt.interface, router_stats(a->router)->recovered);
 	log_info("%s: %s, %u queue%s, %s pages, %s", a->opt.interface, mode_text(a), a->link.rx,
 		 a->link.rx == 1 ? "" : "s", port_huge(a->port) ? "huge" : "normal",
 		 checksum_text(a));
@@ -441,9 +444,9 @@ static int write_summary(struct app *a)
 
 static void stop(struct app *a)
 {
+	router_free(a->router);
 	attach_close(a->attach);
 	port_close(a->port);
-	router_free(a->router);
 	if (a->signals >= 0)
 		close(a->signals);
 	if (a->lock >= 0)
