@@ -16,6 +16,8 @@ static const char *const front_names[FRONT_COUNTS] = {
 
 /* Counters of a queue by name, for both forms of the summary. */
 #define QUEUE_COUNTERS(X)                \
+	X(in, "in")                      \
+	X(out, "out")                    \
 	X(rx_dropped, "rx-dropped")      \
 	X(rx_ring_full, "rx-ring-full")  \
 	X(fill_empty, "fill-ring-empty") \
@@ -37,9 +39,9 @@ uint64_t report_dropped(const struct report *r)
 	for (i = 0; i < WHY_COUNT; i++)
 		if (is_drop((int)i))
 			n += r->router.why[i];
-	/* A full RX ring counts what an empty fill ring caused, too. */
+	/* What an empty fill ring cost is in rx_dropped, too. */
 	for (i = 0; i < r->nqueues; i++)
-		n += r->queue[i].rx_dropped + r->queue[i].rx_ring_full + r->queue[i].fill_empty;
+		n += r->queue[i].rx_dropped + r->queue[i].rx_ring_full;
 	return n;
 }
 
