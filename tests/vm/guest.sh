@@ -10,6 +10,8 @@
 #   rpeer   the kernel patch itself; $RPEER_ROUNDS pods made and deleted under traffic (200)
 #   bed     the test bed's overlays, underlays and kinds of pods
 #   smoke   the mode, traffic, pods that go, cleanup, on the present bed
+#   afxdp   what xsk-router does by the kernel's abilities: libxdp's dispatcher, who completes checksums,
+#           cards with zero-copy; routers that are killed
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
 set -euo pipefail
@@ -26,15 +28,21 @@ netns() {
 
 smoke='status says the mode|TCP and UDP: 95|a pod deleted under traffic|cleanup leaves no program'
 
+afxdp='dispatcher|the same with partial|clients with the same ports keep|^--mode'
+
 case ${1:-} in
 prog) exec "$BUILD/tests/prog/xmasq-prog-test" ;;
 edge) CMOCKA_MESSAGE_OUTPUT=TAP exec "$BUILD/tests/edge/test_edge" ;;
 rpeer) exec "$BUILD/tests/vm/rpeer/xmt-rpeer" --rounds "${RPEER_ROUNDS:-200}" ;;
 bed) exec bats --formatter tap tests/vm/guest/testbed.bats ;;
 smoke) exec bats --formatter tap --filter "^($smoke)" tests/netns/modes.bats ;;
+afxdp)
+	export AFXDP_DISPATCHER="a kernel of ours, and" AFXDP_CARDS="eth0 eth1"
+	exec bats --formatter tap --filter "$afxdp" tests/afxdp/e2e/{router,cards}.bats
+	;;
 full) netns "${datapath[@]/%/.bats}" ;;
 *)
-	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|full" >&2
+	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|afxdp|full" >&2
 	exit 2
 	;;
 esac
