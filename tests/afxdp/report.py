@@ -73,8 +73,8 @@ def table(rows, title):
     routers = list(rows)
     base = routers[0]
     rounds = max((len(v) for m in rows.values() for v in m.values()), default=0)
-    out = [f"{title}; medians of {rounds} rounds (smallest to largest), "
-           f"then the ratio to {base}", "",
+    what = f"medians of {rounds} rounds (smallest to largest)" if rounds > 1 else "one round"
+    out = [f"{title}; {what}, then the ratio to {base}", "",
            "| | " + " | ".join(routers) + " |", "|---|" + "---:|" * len(routers)]
     for key, text, digits, _ in MEASURES:
         if not any(key in rows[r] for r in routers):

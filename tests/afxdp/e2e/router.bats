@@ -420,6 +420,15 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	[[ $output == *"one of: auto native skb zerocopy"* ]]
 	run -1 inside router "$ROUTER_BIN" -i eth9 -s 1.2.3.4
 	[[ $output == *"eth9: no interface"* ]]
+	run -1 inside router "$ROUTER_BIN" -i lo -s 1.2.3.4
+	[[ $output == *"lo: no Ethernet"* ]]
+	ip -n "$(bed_ns router)" addr flush dev eth0
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s 1.2.3.4
+	[[ $output == *"eth0: no IPv4 address (ip addr add"* ]]
+	ip -n "$(bed_ns router)" addr add "$ROUTER/24" dev eth0
+	ip -n "$(bed_ns router)" link set eth0 down
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s 1.2.3.4
+	[[ $output == *"eth0 is down: ip link set eth0 up"* ]]
 	run -0 "$ROUTER_BIN" --help
 	[[ $output == *"--need-wakeup"* ]]
 }

@@ -376,6 +376,50 @@ static void test_error(void **state)
 	assert_int_equal(why(WHY_NO_STATE), 1);
 }
 
+/* The second client's port was changed, also in what the error quotes; it gets its own back. */
+static void test_error_changed_port(void **state)
+{
+	static const uint8_t protos[] = { 17, 6, 1 };
+	uint8_t f[BUILD_ROOM], about[BUILD_ROOM], got[BUILD_ROOM];
+	uint32_t i, len, wlen;
+
+	(void)state;
+	resolve(SERVER, mac_server);
+	resolve(CLIENT, mac_client);
+	resolve(SECOND, mac_second);
+	for (i = 0; i < 3; i++) {
+		struct build b = from_client(), e = { .dst = mac_router,
+						      .src = mac_server,
+						      .saddr = SERVER,
+						      .daddr = ROUTER,
+						      .proto = 1 };
+		uint32_t id = protos[i] == 1 ? 38 : 34;
+
+		b.proto = protos[i], b.payload = 20;
+		if (protos[i] == 1)
+			b.sport = 0x0800, b.dport = 77;
+		len = build_frame(f, &b);
+		assert_int_equal(input(f, &len), ROUTER_SEND);
+		b.saddr = SECOND, b.src = mac_second;
+		build_frame(about, &b);
+		len = build_frame(f, &b);
+		assert_int_equal(input(f, &len), ROUTER_SEND);
+		assert_memory_not_equal(f + id, about + id, 2);
+		/* 28 bytes are what must be quoted; TCP's checksum is behind them. */
+		for (wlen = 28; wlen <= len - 14; wlen += len - 14 - 28) {
+			uint32_t glen = build_error(got, &e, 3, f + 14, wlen);
+
+			assert_int_equal(input(got, &glen), ROUTER_SEND);
+			assert_int_equal(got[29], 12); /* the outer source */
+			assert_memory_equal(got, mac_second, 6);
+			assert_true(build_valid(got, glen));
+			/* Addresses and ports as SECOND had sent them, and sums that are right for them. */
+			assert_memory_equal(got + 42 + 12, about + 26, 8);
+			assert_memory_equal(got + 42 + 20, about + 34, wlen - 20);
+		}
+	}
+}
+
 static void test_rules(void **state)
 {
 	struct build b;
@@ -728,12 +772,13 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_both_ways),	 TEST(test_not_sent),	 TEST(test_offload),
-		TEST(test_two_clients),	 TEST(test_error),	 TEST(test_rules),
-		TEST(test_one_client),	 TEST(test_table_full),	 TEST(test_vlan),
-		TEST(test_arp_answer),	 TEST(test_arp_ignored), TEST(test_arp_no_answer),
-		TEST(test_arp_order),	 TEST(test_arp_age),	 TEST(test_arp_liar),
-		TEST(test_arp_replaced), TEST(test_arp_many),	 TEST(test_killed),
+		TEST(test_both_ways),	       TEST(test_not_sent),    TEST(test_offload),
+		TEST(test_two_clients),	       TEST(test_error),       TEST(test_rules),
+		TEST(test_one_client),	       TEST(test_table_full),  TEST(test_vlan),
+		TEST(test_arp_answer),	       TEST(test_arp_ignored), TEST(test_arp_no_answer),
+		TEST(test_arp_order),	       TEST(test_arp_age),     TEST(test_arp_liar),
+		TEST(test_arp_replaced),       TEST(test_arp_many),    TEST(test_killed),
+		TEST(test_error_changed_port),
 	};
 
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);
