@@ -10,8 +10,8 @@
 #   rpeer   the kernel patch itself; $RPEER_ROUNDS pods made and deleted under traffic (200)
 #   bed     the test bed's overlays, underlays and kinds of pods
 #   smoke   the mode, traffic, pods that go, cleanup, on the present bed
-#   afxdp   what xsk-router does by the kernel's abilities: libxdp's dispatcher, who completes checksums,
-#           cards with zero-copy; routers that are killed
+#   afxdp   xsk-router where the kernel decides: libxdp's dispatcher, routers killed beside another program,
+#           cards whose driver has zero-copy
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
 set -euo pipefail
@@ -28,7 +28,7 @@ netns() {
 
 smoke='status says the mode|TCP and UDP: 95|a pod deleted under traffic|cleanup leaves no program'
 
-afxdp='dispatcher|the same with partial|clients with the same ports keep|^--mode'
+afxdp='dispatcher|^--mode'
 
 case ${1:-} in
 prog) exec "$BUILD/tests/prog/xmasq-prog-test" ;;
