@@ -132,7 +132,7 @@ kill_router() {
 }
 
 @test "killed and started again: clients with the same ports keep theirs; another --flows does not lose them" {
-	local flows=() i who made
+	local flows=() i who
 
 	bed_up --second
 	router
@@ -204,6 +204,7 @@ both_attached() {
 			--source-port 5000 --mode duplex --duration 5 --timeout 200
 		flows+=("${PIDS[-1]}")
 	done
+	# shellcheck disable=SC2016 # evaluated each time
 	wait_until 20 eval '[ "$(inside server ss -Htn state established sport = :80 | wc -l)" = 2 ]'
 	# What a killed one left beside the other program is replaced, and only that.
 	kill -KILL "$ROUTER_PID"
