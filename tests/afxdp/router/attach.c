@@ -210,7 +210,7 @@ int attach_open(struct attach **result, const struct attach_config *c)
 	a->mode = c->skb ? XDP_MODE_SKB : XDP_MODE_NATIVE;
 	a->skel = xsk_front_bpf__open();
 	if (!a->skel) {
-		err = -errno;
+		err = -errno ?: -EINVAL;
 		log_error("cannot read the XDP program: %s", strerror(-err));
 		goto cleanup;
 	}
@@ -238,13 +238,13 @@ int attach_open(struct attach **result, const struct attach_config *c)
 	}
 	a->attached = true;
 	*result = a;
+	a = NULL;
 cleanup:
 	if (old.prog_fd >= 0)
 		close(old.prog_fd);
 	if (old.map_fd >= 0)
 		close(old.map_fd);
-	if (err)
-		attach_close(a);
+	attach_close(a);
 	return err;
 }
 
