@@ -52,6 +52,7 @@ usage()
 	  --env NAME=VALUE        one more variable for COMMAND (may be repeated)
 	  --accel auto|kvm|tcg    auto tries KVM once after each boot of this machine [auto]
 	  --icount                one processor whose clock counts instructions: 1 ns each
+	  --cards                 two network cards on one wire, eth0 and eth1
 	  --disk                  the root of --root as a cached ext4 image instead of a share
 	  --verbose               the guest's console on stderr, all of it
 	  --console FILE          keep the console's output in FILE
@@ -82,7 +83,7 @@ choice()
 # ---- options ----
 
 KERNEL=6.12 CONFIG=vm STOCK='' GUEST_ROOT=/ OUT='' CPUS='' MEM=2048 TIMEOUT='' ACCEL=auto
-ICOUNT='' DISK='' VERBOSE='' CONSOLE='' STRICT=''
+ICOUNT='' DISK='' CARDS='' VERBOSE='' CONSOLE='' STRICT=''
 ENVS=() COMMAND=()
 
 parse()
@@ -106,6 +107,7 @@ parse()
 		--stock)   STOCK=yes ;;
 		--icount)  ICOUNT=yes ;;
 		--disk)    DISK=yes ;;
+		--cards)   CARDS=yes ;;
 		--verbose) VERBOSE=yes ;;
 		--strict)  STRICT=yes ;;
 		-h|--help) usage; exit 0 ;;

@@ -165,7 +165,7 @@ serve_virtiofs()
 # machine VM_HOST: sets ARGS to QEMU's command
 machine()
 {
-	local image
+	local image card
 
 	ARGS=("$QEMU" -nodefaults -no-user-config -display none -no-reboot
 		-M q35 -smp "$CPUS" -m "$MEM"
@@ -182,6 +182,11 @@ machine()
 	esac
 	# Time passes with instructions only; when idle it jumps to the next timer.
 	[ -z "$ICOUNT" ] || ARGS+=(-icount "shift=0,sleep=off")
+	# With the DMA interface of the kernel, which drivers want for zero-copy AF_XDP.
+	[ -z "$CARDS" ] || for card in 0 1; do
+		ARGS+=(-netdev "hubport,id=net$card,hubid=0"
+			-device "virtio-net-pci,netdev=net$card,mac=52:54:00:00:00:0$card,disable-legacy=on,iommu_platform=on")
+	done
 	HELPERS=()
 	if [ "$FS" = disk ]; then
 		image=$(disk_image) || exit

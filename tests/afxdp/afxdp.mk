@@ -60,7 +60,7 @@ $(AFXDP_TOOLS): $(AFXDP_OUT)/%: $(BUILD)/obj/$(AFXDP)/tools/%.o $(EDGE_A) $(CORE
 # ---- tests ----
 
 $(call san,$(SRC_AFXDP_CORE) $(SRC_AFXDP_UNIT) $(SRC_AFXDP_HELP)): private SAN_FLAGS := \
-	$(AFXDP_FLAGS) -I$(AFXDP)/unit
+	$(AFXDP_FLAGS) -I$(AFXDP)/unit -Itests/fuzz
 
 $(AFXDP_SAN_A): $(call san,$(SRC_AFXDP_CORE)) $(BUILD)/.sources
 	$(archive)
@@ -72,10 +72,11 @@ $(BUILD)/tests/afxdp/%: $(BUILD)/asan/$(AFXDP)/unit/%.o $(call san,$(SRC_AFXDP_H
 
 # Always clang: gcc has no libFuzzer.
 AFXDP_FUZZ_FLAGS = -std=gnu11 -O1 -g $(WARN) -fsanitize=address,undefined,fuzzer \
-	-fno-sanitize-recover=all $(CPPFLAGS_ALL) $(AFXDP_FLAGS) -I$(AFXDP)/unit
+	-fno-sanitize-recover=all $(CPPFLAGS_ALL) $(AFXDP_FLAGS) -I$(AFXDP)/unit \
+	-Itests/fuzz
 
 $(AFXDP_OUT)/fuzz_%: $(AFXDP)/fuzz/fuzz_%.c $(SRC_AFXDP_CORE) $(SRC_AFXDP_HELP) \
-		$(wildcard $(AFXDP)/core/*.h $(AFXDP)/unit/*.h) | $(VERSION_H)
+		$(wildcard $(AFXDP)/core/*.h $(AFXDP)/unit/*.h) tests/fuzz/fuzz.h | $(VERSION_H)
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(AFXDP_FUZZ_FLAGS) -o $@ $(filter %.c,$^) -ljson-c

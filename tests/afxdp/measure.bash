@@ -10,7 +10,7 @@
 # tcpN: Gbit/s, "up" from the client; udp: Mbit/s that arrived of 200, and their loss; *_us: round
 # trips in µs; pps: frames of 64 bytes a second that arrived; http_SIZE: seconds. tcpN_cpu: ms of CPU time
 # of both ends and the router for 1 GB; pps_cpu: ns of sender and router for a frame; pps_router_cpu: of
-# the router alone. These say what it costs even when others use the CPUs.
+# the router alone. flood: the same, made in the kernel. These say what it costs even when others use the CPUs.
 HTTP_SIZES="1k 64k 1m 10m 100m"
 declare -A HTTP_BYTES=([1k]=1024 [64k]=65536 [1m]=1048576 [10m]=10485760 [100m]=104857600)
 UDP_RATE=200M
@@ -258,6 +258,35 @@ m_pps() {
 	while read -r used cpu; do
 		record "$used" "$cpu"
 	done <"$OUT/.pps"
+}
+
+# Frames of 64 bytes that the kernel makes, straight into the router's interface: what AF_XDP bears, not what a
+# sender can do. Only with XDP on that interface (or, for "direct", with NAPI), and not in containers, whose
+# other ends are the daemon's.
+m_flood() {
+	local from=router to=12 before made secs used cpu
+	[ "$where" = netns ] || return 0
+	case $VARIANT in
+	direct) from=server to=14 && on server ethtool -K eth0 gro on >/dev/null ;;
+	xsk*) ;;
+	*) return 0 ;;
+	esac
+	before=$(arrived) cpu=$(router_cpu)
+	read -r made secs used < <(on sw "$BIN/flood" $from "$(bed_mac 13)" "$(bed_mac $to)" "$CLIENT" "$TARGET" \
+		$PPS_PORT "$SECS")
+	sleep 0.3
+	awk -v n=$(($(arrived) - before)) -v made="$made" -v s="$secs" -v used="$used" \
+		-v router=$(($(router_cpu) - cpu)) '
+		BEGIN {
+			printf "flood %.0f\nflood_made %.0f\n", n / s, made / s
+			printf "flood_made_cpu %.0f\n", used * 1e9 / made
+			if (n && router)
+				printf "flood_router_cpu %.0f\n", router / n
+		}' >"$OUT/.pps"
+	while read -r used cpu; do
+		record "$used" "$cpu"
+	done <"$OUT/.pps"
+	[ "$VARIANT" != direct ] || on server ethtool -K eth0 gro off >/dev/null
 }
 
 # conditions [back]: what a variant needs besides options

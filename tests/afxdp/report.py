@@ -25,6 +25,10 @@ MEASURES = [  # key, what it is, digits, whether more is better
     ("pps_sent", "of so many sent, /s", 0, None),
     ("pps_cpu", "CPU time of sender and router for a frame, ns", 0, False),
     ("pps_router_cpu", "of the router's process alone, ns", 0, False),
+    ("flood", "64-byte frames that arrived of a flood made in the kernel, /s", 0, True),
+    ("flood_made", "of so many made, /s", 0, None),
+    ("flood_made_cpu", "CPU time of making one and of the router's interface, ns", 0, False),
+    ("flood_router_cpu", "of the router's process for one that arrived, ns", 0, False),
     ("tcp_rtt_us", "TCP round trip, median, µs", 1, False),
     ("tcp_rtt_p99_us", "99th percentile, µs", 1, False),
     ("udp_rtt_us", "UDP round trip, median, µs", 1, False),
@@ -69,8 +73,8 @@ def table(rows, title):
     routers = list(rows)
     base = routers[0]
     rounds = max((len(v) for m in rows.values() for v in m.values()), default=0)
-    out = [f"{title}; medians of {rounds} rounds (smallest to largest), "
-           f"then the ratio to {base}", "",
+    what = f"medians of {rounds} rounds (smallest to largest)" if rounds > 1 else "one round"
+    out = [f"{title}; {what}, then the ratio to {base}", "",
            "| | " + " | ".join(routers) + " |", "|---|" + "---:|" * len(routers)]
     for key, text, digits, _ in MEASURES:
         if not any(key in rows[r] for r in routers):

@@ -11,6 +11,8 @@
 #   bed     the test bed's overlays, underlays and kinds of pods
 #   smoke   the mode, traffic, pods that go, cleanup, on the present bed; with netkit, and with rpeer on
 #           Open vSwitch, traffic between pods of one node
+#   afxdp   xsk-router beside another XDP program (libxdp's dispatcher), also when it is killed
+#   cards   xsk-router on a card whose driver has zero-copy; needs vm.sh --cards
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
 set -euo pipefail
@@ -40,9 +42,18 @@ smoke)
 	esac
 	exec bats --formatter tap --filter "^($smoke)" "${files[@]}"
 	;;
+afxdp)
+	# Kernels of ours have it: no test may skip for want of it.
+	export AFXDP_DISPATCHER="a kernel of ours, and"
+	exec bats --formatter tap --filter dispatcher tests/afxdp/e2e/router.bats
+	;;
+cards)
+	export AFXDP_CARDS="eth0 eth1"
+	exec bats --formatter tap tests/afxdp/e2e/cards.bats
+	;;
 full) netns "${datapath[@]/%/.bats}" ;;
 *)
-	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|full" >&2
+	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|afxdp|cards|full" >&2
 	exit 2
 	;;
 esac

@@ -24,9 +24,10 @@ struct nat {
 	uint64_t seed, random;
 	uint32_t *bucket;
 	struct nat_flow *flow;
+	bool own; /* flow is freed with the table */
 };
 
-struct nat *nat_new(uint32_t capacity, uint64_t seed)
+struct nat *nat_new(uint32_t capacity, uint64_t seed, struct nat_flow *flow)
 {
 	struct nat *nat = calloc(1, sizeof(*nat));
 	uint32_t buckets = 1;
@@ -41,8 +42,9 @@ struct nat *nat_new(uint32_t capacity, uint64_t seed)
 	nat->seed = seed;
 	nat->random = seed | 1;
 	nat->bucket = malloc(buckets * sizeof(*nat->bucket));
+	nat->own = !flow;
 	/* Zeroed, which is how a flow that is not in use looks. */
-	nat->flow = calloc(capacity, sizeof(*nat->flow));
+	nat->flow = flow ?: calloc(capacity, sizeof(*nat->flow));
 	if (!nat->bucket || !nat->flow) {
 		nat_free(nat);
 		return NULL;
@@ -56,7 +58,8 @@ void nat_free(struct nat *nat)
 	if (!nat)
 		return;
 	free(nat->bucket);
-	free(nat->flow);
+	if (nat->own)
+		free(nat->flow);
 	free(nat);
 }
 
@@ -110,6 +113,51 @@ static void unchain(struct nat *nat, uint32_t link)
 	while (*at != link)
 		at = &nat->flow[*at / 2].next[*at % 2];
 	*at = nat->flow[link / 2].next[link % 2];
+}
+
+static void set_live(struct nat_flow *f, bool live)
+{
+	__atomic_store_n(&f->live, live, __ATOMIC_RELEASE);
+	/* Nor may what follows come before. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static bool is_whole(const struct nat_flow *f)
+{
+	const struct nat_key *a = &f->key[NAT_INITIATOR], *b = &f->key[NAT_RESPONDER];
+
+	return f->live == 1 && a->raddr && b->raddr && a->proto == b->proto && a->vlan == b->vlan &&
+	       a->lport == b->rport && !a->zero && !b->zero &&
+	       (a->proto == IPPROTO_TCP || a->proto == IPPROTO_UDP || a->proto == IPPROTO_ICMP);
+}
+
+uint32_t nat_recover(struct nat *nat, bool (*fits)(const struct nat_flow *f, const void *with),
+		     const void *with)
+{
+	enum nat_side side;
+	uint32_t n;
+
+	for (n = 0; n < nat->capacity; n++) {
+		struct nat_flow *f = &nat->flow[n];
+
+		if (!is_whole(f) || !fits(f, with) ||
+		    nat_find(nat, &f->key[NAT_INITIATOR], &side) ||
+		    nat_find(nat, &f->key[NAT_RESPONDER], &side)) {
+			if (f->live)
+				set_live(f, false);
+			continue;
+		}
+		/* Those in between are free. */
+		for (; nat->unused < n; nat->unused++) {
+			nat->flow[nat->unused].next[0] = nat->free;
+			nat->free = nat->unused;
+		}
+		nat->unused = n + 1;
+		chain(nat, 2 * n + NAT_INITIATOR);
+		chain(nat, 2 * n + NAT_RESPONDER);
+		nat->count++;
+	}
+	return nat->count;
 }
 
 static uint16_t random_port(struct nat *nat)
@@ -167,6 +215,7 @@ struct nat_flow *nat_add(struct nat *nat, const struct nat_key *from, __be32 to,
 	chain(nat, 2 * n + NAT_RESPONDER);
 	nat->count++;
 	nat_seen(f, NAT_INITIATOR, 0, now_ms);
+	set_live(f, true);
 	*why = WHY_OK;
 	return f;
 }
@@ -181,7 +230,7 @@ void nat_seen(struct nat_flow *f, enum nat_side side, uint8_t flags, uint64_t no
 	case IPPROTO_TCP:
 		/* A RST may be forged or out of window, and only the ends can tell: who goes
 		 * on shows that it was. A SYN begins anew with the same ports. */
-		f->reset = flags & TCP_RST;
+		f->reset = !!(flags & TCP_RST);
 		if (flags & TCP_SYN)
 			f->fin = 0;
 		if (flags & TCP_FIN)
@@ -209,11 +258,11 @@ void nat_expire(struct nat *nat, uint64_t now_ms, uint32_t budget)
 		struct nat_flow *f = &nat->flow[n];
 
 		nat->sweep = n + 1;
-		if (!f->key[0].proto || f->expires_ms > now_ms)
+		if (!f->live || f->expires_ms > now_ms)
 			continue;
+		set_live(f, false);
 		unchain(nat, 2 * n + NAT_INITIATOR);
 		unchain(nat, 2 * n + NAT_RESPONDER);
-		f->key[0].proto = 0;
 		f->next[0] = nat->free;
 		nat->free = n;
 		nat->count--;

@@ -15,6 +15,10 @@
  * else any free one. ICMP echo has an identifier in the place of the initiator's port, and 0 in
  * the place of the responder's.
  *
+ * The flows themselves may be in memory that outlives the process: nat_recover() finds them again
+ * after it was killed at whatever instruction. @live is the last that is written of a flow that begins and
+ * the first of one that ends; all else (chains, what is free) is made anew from the keys.
+ *
  * No system calls, one thread.
  */
 #ifndef AFXDP_NAT_H
@@ -49,13 +53,20 @@ enum nat_side {
 	NAT_RESPONDER
 };
 
+/* Read by later processes, perhaps of another version: see NAT_LAYOUT. */
 struct nat_flow {
 	struct nat_key key[2]; /* by enum nat_side */
 	uint32_t next[2];      /* in the chains of the hash table */
-	uint64_t expires_ms;
-	uint8_t fin; /* bit of each side that sent FIN */
-	bool answered, reset;
+	uint64_t expires_ms;   /* CLOCK_MONOTONIC */
+	uint8_t fin;	       /* bit of each side that sent FIN */
+	uint8_t answered, reset;
+	uint8_t live; /* in use, and whole */
+	uint8_t zero[4];
 };
+_Static_assert(sizeof(struct nat_flow) == 48, "the layout that NAT_LAYOUT names");
+
+/* Of what is kept for later processes: another name for another layout or meaning. */
+#define NAT_LAYOUT "xsk_flows_1"
 
 struct nat;
 
@@ -63,11 +74,22 @@ struct nat;
  * nat_new() - an empty table
  * @capacity: flows, 1 to 2^24
  * @seed: unknown to others, so that nobody makes long chains
+ * @flow: zeroes, or what another table left there: room for @capacity flows that outlives this one. NULL: the
+ *	table has its own.
  *
  * Return: NULL without memory; nat_free() frees it.
  */
-struct nat *nat_new(uint32_t capacity, uint64_t seed);
+struct nat *nat_new(uint32_t capacity, uint64_t seed, struct nat_flow *flow);
 void nat_free(struct nat *nat);
+
+/**
+ * nat_recover() - takes over what is in the memory that nat_new() was given; before anything else
+ * @fits: whether a flow is still wanted; those that are not are forgotten
+ *
+ * Return: how many flows go on.
+ */
+uint32_t nat_recover(struct nat *nat, bool (*fits)(const struct nat_flow *f, const void *with),
+		     const void *with);
 
 /** nat_find() - the flow and the side that @key is of. Return: NULL when there is none. */
 struct nat_flow *nat_find(struct nat *nat, const struct nat_key *key, enum nat_side *side);

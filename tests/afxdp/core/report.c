@@ -16,6 +16,8 @@ static const char *const front_names[FRONT_COUNTS] = {
 
 /* Counters of a queue by name, for both forms of the summary. */
 #define QUEUE_COUNTERS(X)                \
+	X(in, "in")                      \
+	X(out, "out")                    \
 	X(rx_dropped, "rx-dropped")      \
 	X(rx_ring_full, "rx-ring-full")  \
 	X(fill_empty, "fill-ring-empty") \
@@ -37,9 +39,9 @@ uint64_t report_dropped(const struct report *r)
 	for (i = 0; i < WHY_COUNT; i++)
 		if (is_drop((int)i))
 			n += r->router.why[i];
-	/* A full RX ring counts what an empty fill ring caused, too. */
+	/* What an empty fill ring cost is in rx_dropped, too. */
 	for (i = 0; i < r->nqueues; i++)
-		n += r->queue[i].rx_dropped + r->queue[i].rx_ring_full + r->queue[i].fill_empty;
+		n += r->queue[i].rx_dropped + r->queue[i].rx_ring_full;
 	return n;
 }
 
@@ -93,9 +95,10 @@ void report_text(FILE *out, const struct report *r)
 		r->router.rx ? (double)(r->user_us + r->kernel_us) * 1000 / (double)r->router.rx
 			     : 0);
 	fprintf(out,
-		"  flows %u now, %" PRIu64 " made; ARP: %u known, %" PRIu64 " asked, %" PRIu64
-		" conflicts\n",
-		r->flows, r->router.flows, r->arp.known, r->arp.requests, r->arp.conflicts);
+		"  flows %u now, %" PRIu64 " made, %" PRIu64 " taken over; ARP: %u known, %" PRIu64
+		" asked, %" PRIu64 " conflicts\n",
+		r->flows, r->router.flows, r->router.recovered, r->arp.known, r->arp.requests,
+		r->arp.conflicts);
 	for (i = 1; i < WHY_COUNT; i++)
 		if (r->router.why[i])
 			fprintf(out, "  %-18s %12" PRIu64 "\n", why_name((enum why)i),
@@ -170,6 +173,7 @@ int report_json(FILE *out, const struct report *r)
 	add(top, "cpu_kernel_us", r->kernel_us);
 	add(top, "flows", r->flows);
 	add(top, "flows_made", r->router.flows);
+	add(top, "flows_taken_over", r->router.recovered);
 	add(top, "frames", r->frames);
 	add(top, "frames_free", r->free);
 	add(top, "dropped", report_dropped(r));

@@ -13,7 +13,8 @@
 /* Of one queue: entries in its rings now, of @size, and what the kernel says of its socket. */
 struct report_queue {
 	uint32_t size;
-	uint32_t rx, tx, fill, completion;
+	uint32_t rx, tx, fill, completion; /* what is in the rings now */
+	uint64_t in, out;		   /* frames */
 	uint64_t rx_dropped, rx_ring_full, fill_empty, rx_invalid, tx_invalid, tx_empty;
 };
 

@@ -19,32 +19,6 @@ struct router {
 	uint64_t swept_ms;
 };
 
-struct router *router_new(const struct router_config *config)
-{
-	struct router *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return NULL;
-	r->cfg = *config;
-	r->mask = config->prefix ? htonl(UINT32_MAX << (32 - config->prefix)) : 0;
-	r->arp = arp_new(config->mac, config->addr, config->seed);
-	r->nat = nat_new(config->flows, config->seed);
-	if (!r->arp || !r->nat) {
-		router_free(r);
-		return NULL;
-	}
-	return r;
-}
-
-void router_free(struct router *r)
-{
-	if (!r)
-		return;
-	arp_free(r->arp);
-	nat_free(r->nat);
-	free(r);
-}
-
 /* Whether @addr can be a host of our network other than we are. */
 static bool is_neighbour(const struct router *r, __be32 addr)
 {
@@ -64,6 +38,45 @@ static bool is_client(const struct router *r, __be32 addr)
 		if (r->cfg.clients[i] == addr)
 			return true;
 	return !r->cfg.nclients;
+}
+
+/* Of the flows that a killed router left: another server, or other clients, may be configured now. */
+static bool is_wanted(const struct nat_flow *f, const void *with)
+{
+	const struct router *r = with;
+	__be32 a = f->key[NAT_INITIATOR].raddr, b = f->key[NAT_RESPONDER].raddr;
+	__be32 client = a == r->cfg.server ? b : a;
+
+	return (a == r->cfg.server || b == r->cfg.server) && client != r->cfg.server &&
+	       is_neighbour(r, client) && is_client(r, client);
+}
+
+struct router *router_new(const struct router_config *config)
+{
+	struct router *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->cfg = *config;
+	r->mask = config->prefix ? htonl(UINT32_MAX << (32 - config->prefix)) : 0;
+	r->arp = arp_new(config->mac, config->addr, config->seed);
+	r->nat = nat_new(config->flows, config->seed, config->memory);
+	if (!r->arp || !r->nat) {
+		router_free(r);
+		return NULL;
+	}
+	if (config->memory)
+		r->stats.recovered = nat_recover(r->nat, is_wanted, r);
+	return r;
+}
+
+void router_free(struct router *r)
+{
+	if (!r)
+		return;
+	arp_free(r->arp);
+	nat_free(r->nat);
+	free(r);
 }
 
 /* The other end for what @p, which belongs to no flow, may begin. Return: WHY_OK or why it may not. */
@@ -234,6 +247,14 @@ uint32_t router_request(struct router *r, uint8_t *frame, uint64_t now_ms)
 	if (len)
 		sent(r, len);
 	return len;
+}
+
+void router_resolve(struct router *r, __be32 addr, uint64_t now_ms)
+{
+	enum why why;
+
+	if (is_neighbour(r, addr))
+		arp_find(r->arp, 0, addr, now_ms, &why);
 }
 
 uint64_t router_deadline(const struct router *r)

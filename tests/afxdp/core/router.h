@@ -26,6 +26,8 @@
  * @offload: the kernel completes partial checksums of what is sent
  * @max_len: longest frame that may be sent
  * @flows: capacity
+ * @memory: room for them that stays when the process is killed, or NULL; what a killed router of the same
+ *	server and clients left there goes on
  * @seed: random
  */
 struct router_config {
@@ -38,6 +40,7 @@ struct router_config {
 	bool offload;
 	uint32_t max_len;
 	uint32_t flows;
+	struct nat_flow *memory;
 	uint64_t seed;
 };
 
@@ -46,6 +49,7 @@ struct router_stats {
 	uint64_t tx, tx_bytes; /* that went or will go out, our requests included */
 	uint64_t partial;      /* of those: came with a partial checksum */
 	uint64_t flows;	       /* made so far */
+	uint64_t recovered;    /* taken over from a router that was killed */
 	uint64_t why[WHY_COUNT];
 };
 
@@ -72,6 +76,9 @@ bool router_next(struct router *r, struct frame *f, enum router_verdict *verdict
 
 /** router_request() - as arp_request(); ages flows too. Call it until it returns 0. */
 uint32_t router_request(struct router *r, uint8_t *frame, uint64_t now_ms);
+
+/** router_resolve() - asks for the MAC of @addr, an address of our network, when it is not known */
+void router_resolve(struct router *r, __be32 addr, uint64_t now_ms);
 
 /** router_deadline() - as arp_deadline() */
 uint64_t router_deadline(const struct router *r);

@@ -93,6 +93,16 @@ except ConnectionRefusedError:
 	summary '.why["not-client"] > 0'
 }
 
+# kill_router: at once, and started again with the same options; TCP has to bear the gap
+kill_router() {
+	kill -KILL "$ROUTER_PID"
+	wait "$ROUTER_PID" || :
+	[ "$(xdp_programs)" = 1 ]
+	sleep 0.3
+	router "$@"
+	grep -q 'xsk-router that was killed' "$BATS_TEST_TMPDIR/router.log"
+}
+
 @test "killed and started again under load: TCP in both directions survives" {
 	local flows=() i who port mode
 
@@ -111,12 +121,7 @@ except ConnectionRefusedError:
 	END
 	for i in 1 2; do
 		sleep 1
-		kill -KILL "$ROUTER_PID"
-		wait "$ROUTER_PID" || :
-		[ "$(xdp_programs)" = 1 ]
-		sleep 0.3
-		router -c "$CLIENT"
-		grep -q 'xsk-router that was killed' "$BATS_TEST_TMPDIR/router.log"
+		kill_router -c "$CLIENT"
 	done
 	for i in "${flows[@]}"; do
 		wait "$i"
@@ -124,6 +129,35 @@ except ConnectionRefusedError:
 	router_end
 	summary '.rx > 0'
 	[ "$(xdp_programs)" = 0 ]
+}
+
+@test "killed and started again: clients with the same ports keep theirs; another --flows does not lose them" {
+	local flows=() i who
+
+	bed_up --second
+	router
+	serve server tcp 80
+	# The same ports, so that half of them are changed towards the server. Each transfer in both directions.
+	for who in client second; do
+		start "$BATS_TEST_TMPDIR/flow.$who" '' "$who" "$FLOW" client --tcp --host "$ROUTER" --port 80 \
+			--source-port 5000 --connections 4 --mode duplex --duration 6 --timeout 100
+		flows+=("${PIDS[-1]}")
+	done
+	for i in 65536 1000; do
+		sleep 1
+		kill_router --flows $i
+		grep -q 'killed; 8 of its flows go on' "$BATS_TEST_TMPDIR/router.log"
+	done
+	for i in "${flows[@]}"; do
+		wait "$i"
+	done
+	# Not one of them was made anew, with another port.
+	router_end
+	summary '.flows_taken_over == 8 and .flows_made == 0 and .why["no-state"] == 0'
+	# What ended orderly leaves nothing.
+	router
+	router_end
+	summary '.flows_taken_over == 0'
 }
 
 @test "a second router, and another's XDP program, are refused and left alone" {
@@ -146,21 +180,44 @@ except ConnectionRefusedError:
 	ip -n "$(bed_ns router)" link show eth0 | grep -q "$id"
 }
 
+both_attached() {
+	inside router xdp-loader status eth0 | tee "$BATS_TEST_TMPDIR/status"
+	[ "$(grep -c xdpfilt_alw_tcp "$BATS_TEST_TMPDIR/status")" = 1 ]
+	[ "$(grep -c xsk_front "$BATS_TEST_TMPDIR/status")" = 1 ]
+}
+
 @test "libxdp's dispatcher: the other program stays, before and after" {
-	local obj
+	local obj who i flows=()
 
 	obj=/usr/lib/$(gcc -print-multiarch)/bpf/xdpfilt_alw_tcp.o
 
-	bed_up
-	inside router xdp-loader load -m native eth0 "$obj" -s xdp_filter >"$BATS_TEST_TMPDIR/load" 2>&1 || :
+	bed_up --second
+	inside router xdp-loader load -m native eth0 "$obj" -s xdp >"$BATS_TEST_TMPDIR/load" 2>&1 || :
 	inside router xdp-loader status eth0 >"$BATS_TEST_TMPDIR/status"
 	grep -q xdp_dispatcher "$BATS_TEST_TMPDIR/status" ||
-		skip "allowed: this kernel takes no programs of type EXT, so there is no dispatcher"
+		skip "${AFXDP_DISPATCHER:-allowed}: this kernel takes no programs of type EXT, so there is no dispatcher"
 	router
-	inside router xdp-loader status eth0 | tee "$BATS_TEST_TMPDIR/status"
-	grep -q xdpfilt_alw_tcp "$BATS_TEST_TMPDIR/status"
-	grep -q xsk_front "$BATS_TEST_TMPDIR/status"
+	both_attached
+	serve server tcp 80
+	for who in client second; do
+		start "$BATS_TEST_TMPDIR/flow.$who" '' "$who" "$FLOW" client --tcp --host "$ROUTER" --port 80 \
+			--source-port 5000 --mode duplex --duration 5 --timeout 200
+		flows+=("${PIDS[-1]}")
+	done
+	# shellcheck disable=SC2016 # evaluated each time
+	wait_until 20 eval '[ "$(inside server ss -Htn state established sport = :80 | wc -l)" = 2 ]'
+	# What a killed one left beside the other program is replaced, and only that.
+	kill -KILL "$ROUTER_PID"
+	wait "$ROUTER_PID" || :
+	both_attached
+	router
+	grep -q 'killed; 2 of its flows go on' "$BATS_TEST_TMPDIR/router.log"
+	both_attached
+	for i in "${flows[@]}"; do
+		wait "$i"
+	done
 	router_end
+	summary '.flows_made == 0'
 	inside router xdp-loader status eth0 >"$BATS_TEST_TMPDIR/status"
 	grep -q xdpfilt_alw_tcp "$BATS_TEST_TMPDIR/status"
 	run ! grep -q xsk_front "$BATS_TEST_TMPDIR/status"
@@ -233,7 +290,8 @@ for i in range(1000):
 	flow client tcp "$ROUTER" 80 --rounds 50
 	router_end
 	summary '.queues[0] | .["rx-ring-full"] + .["fill-ring-empty"] >= 800'
-	summary '.dropped >= 800 and .frames == .frames_free + .queues[0].rings.fill'
+	# Each once: all that were sent came or were dropped.
+	summary '.dropped + .rx >= 1000 and .dropped >= 800 and .dropped < 1000 and .frames == .frames_free + .queues[0].rings.fill'
 }
 
 @test "fragments and what is not for the router: by rule" {
@@ -274,14 +332,14 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	flow client tcp "$ROUTER" 80 --connections 32 --rounds 50
 	flow client tcp "$ROUTER" 80 --connections 4 --mode duplex --bytes 1000000
 	router_end
-	summary '(.queues | length) == 2 and .dropped == 0'
+	summary '(.queues | length) == 2 and .dropped == 0 and ([.queues[] | .in > 20 and .out > 20] | all)'
 	grep -q ', 2 queues,' "$BATS_TEST_TMPDIR/router.log"
 	# Fewer to send on than to receive from.
 	inside router ethtool -L eth0 rx 2 tx 1
 	router
 	flow client tcp "$ROUTER" 80 --connections 32 --rounds 50
 	router_end
-	summary '(.queues | length) == 2 and .dropped == 0'
+	summary '(.queues | length) == 2 and .dropped == 0 and ([.queues[].in > 20] | all) and .queues[1].out == 0'
 }
 
 @test "an interface that goes away ends the router, which says so" {
@@ -311,6 +369,35 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	summary '.dropped == 0 and .tx_bytes / .tx > 1500'
 }
 
+@test "modes: auto takes the best there is, and each that is asked for and not to be had says why" {
+	local who
+
+	bed_up
+	# veth copies, ...
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s "$SERVER" --mode zerocopy
+	[[ $output == *"eth0: its driver has no zero-copy (Operation not supported): use --mode auto"* ]]
+	[ "$(xdp_programs)" = 0 ]
+	router --mode auto
+	inside client ping -q -c 1 -W 5 "$ROUTER"
+	router_end
+	summary '.mode == "native, copies"'
+	# ... and with so large an MTU takes no native XDP.
+	for who in client router server; do
+		ip -n "$(bed_ns sw)" link set $who mtu 3800
+		ip -n "$(bed_ns $who)" link set eth0 mtu 3800
+	done
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s "$SERVER" --mode native
+	[[ $output == *"eth0: no native XDP"*"3498 is the most for veth"* ]]
+	[ "$(xdp_programs)" = 0 ]
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s "$SERVER" --mode zerocopy
+	[[ $output == *"eth0: no native XDP"* ]]
+	router --mode auto
+	grep -q 'eth0: trying generic XDP' "$BATS_TEST_TMPDIR/router.log"
+	inside client ping -q -c 1 -W 5 -M "do" -s 3700 "$ROUTER"
+	router_end
+	summary '.mode | test("^skb")'
+}
+
 @test "huge pages, busy polling, spinning, no need_wakeup: all of them forward" {
 	bed_up
 	serve server tcp 80
@@ -322,8 +409,6 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 		router_end
 		summary '.tx > 100'
 	done
-	run -1 inside router "$ROUTER_BIN" -i eth0 -s "$SERVER" --mode zerocopy
-	[[ $output == *"no zero-copy"* ]]
 }
 
 @test "wrong usage says what would be right" {
@@ -336,6 +421,15 @@ s.sendto(b'x' * 20, ('$ROUTER', 0))"
 	[[ $output == *"one of: auto native skb zerocopy"* ]]
 	run -1 inside router "$ROUTER_BIN" -i eth9 -s 1.2.3.4
 	[[ $output == *"eth9: no interface"* ]]
+	run -1 inside router "$ROUTER_BIN" -i lo -s 1.2.3.4
+	[[ $output == *"lo: no Ethernet"* ]]
+	ip -n "$(bed_ns router)" addr flush dev eth0
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s 1.2.3.4
+	[[ $output == *"eth0: no IPv4 address (ip addr add"* ]]
+	ip -n "$(bed_ns router)" addr add "$ROUTER/24" dev eth0
+	ip -n "$(bed_ns router)" link set eth0 down
+	run -1 inside router "$ROUTER_BIN" -i eth0 -s 1.2.3.4
+	[[ $output == *"eth0 is down: ip link set eth0 up"* ]]
 	run -0 "$ROUTER_BIN" --help
 	[[ $output == *"--need-wakeup"* ]]
 }

@@ -34,6 +34,9 @@ figure() { awk -F, -v r="$1" -v m="$2" '$2 == r && $3 == m { print $4; exit }' "
 		[ "$(figure $router ping_loss_percent)" = 0 ]
 		[ "$(awk -v x="$(figure $router pps)" 'BEGIN { print (x > 1000) }')" = 1 ]
 	done
+	for what in flood flood_made_cpu flood_router_cpu; do
+		[ "$(figure xsk $what)" -gt 0 ]
+	done
 	run ! grep -q _wrong "$OUT/raw.csv"
 	grep -q '^| HTTP get, 100 MiB, s |' "$OUT/table.md"
 	python3 -c "import sys, xml.dom.minidom as m; m.parse(sys.argv[1])" "$OUT/plot.svg"

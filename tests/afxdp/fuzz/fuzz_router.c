@@ -9,11 +9,9 @@
  *   - a frame that is held is returned once, and every frame is counted once.
  */
 #include <arpa/inet.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "build.h"
+#include "fuzz.h"
 #include "pkt.h"
 #include "router.h"
 
@@ -24,21 +22,6 @@
 #define ROOM   2048
 #define HELD   1024
 
-#define MUST(cond)                                                                         \
-	do {                                                                               \
-		if (!(cond)) {                                                             \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                           \
-		}                                                                          \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct in {
-	const uint8_t *p;
-	size_t left;
-};
-
 struct world {
 	struct router *r;
 	bool offload;
@@ -47,21 +30,6 @@ struct world {
 };
 
 static const uint8_t mac_router[6] = { 2, 0, 0, 0, 0, 12 };
-
-static uint8_t u8(struct in *in)
-{
-	if (!in->left)
-		return 0;
-	in->left--;
-	return *in->p++;
-}
-
-static uint32_t u16(struct in *in)
-{
-	uint32_t high = u8(in);
-
-	return high << 8 | u8(in);
-}
 
 static uint32_t get32(const uint8_t *p)
 {
@@ -228,9 +196,9 @@ static void deferred(struct world *w, bool answer)
 }
 
 /* A frame that is right, for the most part. */
-static uint32_t plausible(struct in *in, uint8_t *buf)
+static uint32_t plausible(struct fuzz_in *in, uint8_t *buf)
 {
-	uint8_t kind = u8(in), who = u8(in) % 4, changes = kind >> 6;
+	uint8_t kind = fuzz_u8(in), who = fuzz_u8(in) % 4, changes = kind >> 6;
 	uint8_t mac[6] = { 2, 0, 0, 0, 0xef, (uint8_t)(13 + who) };
 	struct build b = { .dst = mac_router, .src = mac, .saddr = CLIENT + who, .daddr = ROUTER };
 	uint32_t len;
@@ -242,44 +210,45 @@ static uint32_t plausible(struct in *in, uint8_t *buf)
 	if (b.csum == BUILD_PARTIAL && b.proto == 1)
 		b.csum = BUILD_WHOLE;
 	b.vlan = kind & 0x10 ? PKT_TAGGED | (kind & 0x20 ? 5 : 0) : 0;
-	b.sport = (uint16_t)(u8(in) % 8);
-	b.dport = (uint16_t)(u8(in) % 8);
+	b.sport = (uint16_t)(fuzz_u8(in) % 8);
+	b.dport = (uint16_t)(fuzz_u8(in) % 8);
 	if (b.proto == 1)
 		b.sport = b.sport & 1 ? 0x0800 : 0;
-	b.flags = u8(in);
-	b.payload = u8(in);
+	b.flags = fuzz_u8(in);
+	b.payload = fuzz_u8(in);
 	len = build_frame(buf, &b);
 	while (changes--) {
-		uint32_t at = u8(in) % len;
+		uint32_t at = fuzz_u8(in) % len;
 
-		buf[at] = u8(in);
+		buf[at] = fuzz_u8(in);
 	}
 	return len;
 }
 
 /* An ARP packet of anybody about anybody, perhaps cut off. */
-static uint32_t some_arp(struct in *in, uint8_t *buf)
+static uint32_t some_arp(struct fuzz_in *in, uint8_t *buf)
 {
 	static const uint8_t everybody[6] = { 255, 255, 255, 255, 255, 255 };
-	uint8_t kind = u8(in), who = u8(in), mac[6] = { 2, 0, 0, 0, 0xef, (uint8_t)(who >> 4) };
+	uint8_t kind = fuzz_u8(in), who = fuzz_u8(in),
+		mac[6] = { 2, 0, 0, 0, 0xef, (uint8_t)(who >> 4) };
 	uint32_t len;
 
 	len = build_arp(buf, kind & 1 ? everybody : mac_router, mac, kind & 2 ? PKT_TAGGED | 5 : 0,
 			kind >> 2 & 3, mac, NET | (12 + (who & 3)), mac_router,
 			kind & 0x10 ? SERVER : ROUTER);
-	return kind & 0x80 ? len - u8(in) % 30 : len;
+	return kind & 0x80 ? len - fuzz_u8(in) % 30 : len;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct in in = { data, size };
+	struct fuzz_in in = { data, size };
 	struct router_config c = { .addr = htonl(ROUTER),
 				   .prefix = 24,
 				   .server = htonl(SERVER),
 				   .max_len = 1514,
 				   .seed = 1 };
 	struct world w = { .now = 1000 };
-	uint8_t flags = u8(&in), buf[ROOM];
+	uint8_t flags = fuzz_u8(&in), buf[ROOM];
 	const struct router_stats *s;
 	uint64_t sum = 0;
 	uint32_t i;
@@ -292,12 +261,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.r = router_new(&c);
 	MUST(w.r);
 	while (in.left) {
-		uint8_t what = u8(&in);
+		uint8_t what = fuzz_u8(&in);
 		uint32_t len = 0;
 
 		switch (what & 3) {
 		case 0:
-			len = u16(&in) % 1600;
+			len = fuzz_u16(&in) % 1600;
 			if (len > in.left)
 				len = (uint32_t)in.left;
 			memcpy(buf, in.p, len);
@@ -306,7 +275,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			one(&w, buf, len);
 			break;
 		case 1:
-			w.now += (uint64_t)u8(&in) * 100;
+			w.now += (uint64_t)fuzz_u8(&in) * 100;
 			break;
 		case 2:
 			one(&w, buf, plausible(&in, buf));

@@ -7,6 +7,7 @@
 #include <linux/if_link.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
@@ -21,6 +22,9 @@ struct attach {
 	struct xdp_program *prog;
 	enum xdp_attach_mode mode;
 	int ifindex;
+	int flows_fd; /* map of flows, or -1 */
+	struct nat_flow *flows;
+	size_t flows_size;
 	bool attached;
 	bool direct; /* without libxdp: in the place of a killed router's program */
 };
@@ -54,20 +58,109 @@ static void explain(const struct attach_config *c, int err)
 	}
 }
 
-/* Return: a descriptor of a killed router's program that is alone on the interface, or -1. */
-static int lone_leftover(int ifindex)
+/* Return: a descriptor of the map of flows of program @id, with @flows the number of them, or -1. */
+static int map_of(__u32 id, uint32_t *flows)
+{
+	__u32 ids[16], i, len;
+	struct bpf_prog_info prog = { .nr_map_ids = 16, .map_ids = (uintptr_t)ids };
+	struct bpf_map_info map;
+	int fd = bpf_prog_get_fd_by_id(id), err;
+
+	if (fd < 0)
+		return -1;
+	len = sizeof(prog);
+	err = bpf_obj_get_info_by_fd(fd, &prog, &len);
+	close(fd);
+	for (i = 0; !err && i < prog.nr_map_ids && i < 16; i++) {
+		fd = bpf_map_get_fd_by_id(ids[i]);
+		if (fd < 0)
+			continue;
+		memset(&map, 0, sizeof(map));
+		len = sizeof(map);
+		if (!bpf_obj_get_info_by_fd(fd, &map, &len) && !strcmp(map.name, NAT_LAYOUT) &&
+		    map.type == BPF_MAP_TYPE_ARRAY && map.map_flags & BPF_F_MMAPABLE &&
+		    map.value_size == sizeof(struct nat_flow)) {
+			*flows = map.max_entries;
+			return fd;
+		}
+		close(fd);
+	}
+	return -1;
+}
+
+/* What a killed router left. */
+struct leftover {
+	int prog_fd; /* its program, when that is alone on the interface, or -1 */
+	int map_fd;  /* its flows, or -1 */
+	uint32_t flows;
+};
+
+static void find_leftover(int ifindex, struct leftover *old)
 {
 	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex(ifindex);
-	struct xdp_program *p;
-	int fd = -1;
+	struct xdp_program *p = NULL;
 
+	*old = (struct leftover){ .prog_fd = -1, .map_fd = -1 };
 	if (libxdp_get_error(mp))
-		return -1;
-	p = xdp_multiprog__is_legacy(mp) ? xdp_multiprog__main_prog(mp) : NULL;
-	if (p && !strcmp(xdp_program__name(p), PROGRAM))
-		fd = bpf_prog_get_fd_by_id(xdp_program__id(p));
+		return;
+	if (xdp_multiprog__is_legacy(mp)) {
+		p = xdp_multiprog__main_prog(mp);
+		if (p && !strcmp(xdp_program__name(p), PROGRAM)) {
+			old->prog_fd = bpf_prog_get_fd_by_id(xdp_program__id(p));
+			old->map_fd = map_of(xdp_program__id(p), &old->flows);
+		}
+	} else {
+		while (old->map_fd < 0 && (p = xdp_multiprog__next_prog(p, mp)))
+			if (!strcmp(xdp_program__name(p), PROGRAM))
+				old->map_fd = map_of(xdp_program__id(p), &old->flows);
+	}
 	xdp_multiprog__close(mp);
-	return fd;
+}
+
+static struct nat_flow *map_flows(int fd, uint32_t n)
+{
+	void *at =
+		mmap(NULL, n * sizeof(struct nat_flow), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+/* Without a map the router works, too, and what it knows dies with it. */
+static void open_flows(struct attach *a, const struct attach_config *c, struct leftover *old)
+{
+	struct bpf_map_create_opts opts = { .sz = sizeof(opts), .map_flags = BPF_F_MMAPABLE };
+	uint32_t n = old->flows < c->flows ? old->flows : c->flows;
+	struct nat_flow *from;
+
+	a->flows_size = c->flows * sizeof(*a->flows);
+	if (old->map_fd >= 0 && old->flows == c->flows) {
+		a->flows_fd = old->map_fd;
+		old->map_fd = -1;
+	} else {
+		a->flows_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, NAT_LAYOUT, sizeof(__u32),
+					     sizeof(struct nat_flow), c->flows, &opts);
+	}
+	if (a->flows_fd >= 0)
+		a->flows = map_flows(a->flows_fd, c->flows);
+	if (!a->flows) {
+		log_warn("%s: no map for %u flows (%s): those whose port is changed will not "
+			 "outlive this process",
+			 c->interface, c->flows, strerror(errno));
+		return;
+	}
+	from = old->map_fd >= 0 ? map_flows(old->map_fd, old->flows) : NULL;
+	if (from) {
+		memcpy(a->flows, from, n * sizeof(*from));
+		munmap(from, old->flows * sizeof(*from));
+	}
+}
+
+/* From now on the map stays as long as the program does. */
+static void keep_flows(struct attach *a, int prog_fd)
+{
+	if (a->flows && bpf_prog_bind_map(prog_fd, a->flows_fd, NULL) && errno != EEXIST)
+		log_warn("flows whose port is changed will not outlive this process: %s",
+			 strerror(errno));
 }
 
 static __u32 flags_of(const struct attach *a)
@@ -87,6 +180,8 @@ static int replace(struct attach *a, int old_fd)
 	if (err)
 		return err;
 	a->direct = true;
+	/* Before, since this router may be killed, too. */
+	keep_flows(a, bpf_program__fd(a->skel->progs.xsk_front));
 	return bpf_xdp_attach(a->ifindex, bpf_program__fd(a->skel->progs.xsk_front), flags_of(a),
 			      &opts);
 }
@@ -104,26 +199,28 @@ static int detach(struct attach *a)
 int attach_open(struct attach **result, const struct attach_config *c)
 {
 	struct attach *a = calloc(1, sizeof(*a));
-	int old_fd = -1, err;
+	struct leftover old = { .prog_fd = -1, .map_fd = -1 };
+	int err;
 
 	*result = NULL;
 	if (!a)
 		return -ENOMEM;
+	a->flows_fd = -1;
 	a->ifindex = c->ifindex;
 	a->mode = c->skb ? XDP_MODE_SKB : XDP_MODE_NATIVE;
 	a->skel = xsk_front_bpf__open();
 	if (!a->skel) {
-		err = -errno;
+		err = -errno ?: -EINVAL;
 		log_error("cannot read the XDP program: %s", strerror(-err));
 		goto cleanup;
 	}
 	a->skel->rodata->front_addr = c->addr;
 	a->skel->rodata->front_drop_fragments = c->drop_fragments;
 	a->skel->rodata->front_drop_others = c->drop_others;
-	old_fd = lone_leftover(c->ifindex);
-	if (old_fd >= 0) {
-		err = replace(a, old_fd);
-		close(old_fd);
+	find_leftover(c->ifindex, &old);
+	open_flows(a, c, &old);
+	if (old.prog_fd >= 0) {
+		err = replace(a, old.prog_fd);
 	} else {
 		a->prog = xdp_program__from_bpf_obj(a->skel->obj, SECTION);
 		err = (int)libxdp_get_error(a->prog);
@@ -131,6 +228,9 @@ int attach_open(struct attach **result, const struct attach_config *c)
 			a->prog = NULL;
 		else
 			err = xdp_program__attach(a->prog, c->ifindex, a->mode, 0);
+		/* Only now it is loaded. */
+		if (!err)
+			keep_flows(a, xdp_program__fd(a->prog));
 	}
 	if (err) {
 		explain(c, err);
@@ -138,10 +238,19 @@ int attach_open(struct attach **result, const struct attach_config *c)
 	}
 	a->attached = true;
 	*result = a;
-	return 0;
+	a = NULL;
 cleanup:
+	if (old.prog_fd >= 0)
+		close(old.prog_fd);
+	if (old.map_fd >= 0)
+		close(old.map_fd);
 	attach_close(a);
 	return err;
+}
+
+struct nat_flow *attach_flows(const struct attach *a)
+{
+	return a->flows;
 }
 
 int attach_leftovers(struct attach *a)
@@ -211,6 +320,10 @@ void attach_close(struct attach *a)
 		if (err)
 			log_warn("cannot take the XDP program off: %s", strerror(-err));
 	}
+	if (a->flows)
+		munmap(a->flows, a->flows_size);
+	if (a->flows_fd >= 0)
+		close(a->flows_fd);
 	xdp_program__close(a->prog);
 	xsk_front_bpf__destroy(a->skel);
 	free(a);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "front.h"
+#include "nat.h"
 
 struct attach;
 
@@ -17,6 +18,7 @@ struct attach_config {
 	bool skb; /* generic XDP */
 	__be32 addr;
 	bool drop_fragments, drop_others;
+	uint32_t flows;
 };
 
 /**
@@ -26,6 +28,14 @@ struct attach_config {
  * that is not libxdp's, which it leaves alone.
  */
 int attach_open(struct attach **attach, const struct attach_config *config);
+
+/**
+ * attach_flows() - room for the configured number of flows
+ *
+ * It is a map of the program: as long as that is on the interface, which is when the router was killed, it
+ * stays, and here it is again, with what was in it. Return: NULL when the kernel gives none.
+ */
+struct nat_flow *attach_flows(const struct attach *attach);
 
 /** attach_leftovers() - takes off what killed routers left behind. Return: how many */
 int attach_leftovers(struct attach *attach);

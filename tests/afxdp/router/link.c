@@ -6,6 +6,7 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -62,10 +63,15 @@ int link_get(const char *name, struct link *l, const char **what)
 	ASK(SIOCGIFFLAGS, "flags");
 	l->up = ifr.ifr_flags & IFF_UP;
 	ASK(SIOCGIFHWADDR, "MAC address");
+	if (ifr.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+		*what = "Ethernet";
+		err = -EPROTONOSUPPORT;
+		goto cleanup;
+	}
 	memcpy(l->mac, ifr.ifr_hwaddr.sa_data, 6);
 	ASK(SIOCGIFMTU, "MTU");
 	l->mtu = (uint32_t)ifr.ifr_mtu;
-	ASK(SIOCGIFADDR, "IPv4 address");
+	ASK(SIOCGIFADDR, "IPv4 address (ip addr add ADDRESS/LENGTH dev ... gives it one)");
 	l->addr = ip_of(&ifr);
 	ASK(SIOCGIFNETMASK, "netmask");
 	l->prefix = (uint8_t)__builtin_popcount(ip_of(&ifr));

@@ -36,6 +36,7 @@
 #define MAX_BATCH 256
 #define LEFT_MS	  1   /* when the kernel did not take all, it is asked again so soon */
 #define IDLE_MS	  250 /* flows age while nothing comes */
+#define PROBE_MS  500 /* in which a first frame has to be gone */
 
 struct app {
 	struct options opt;
@@ -117,6 +118,7 @@ static int open_attach(struct app *a, bool skb)
 		.addr = a->link.addr,
 		.drop_fragments = a->opt.drop_fragments,
 		.drop_others = a->opt.drop_others,
+		.flows = a->opt.flows,
 	};
 
 	a->skb = skb;
@@ -128,7 +130,7 @@ static enum port_want want(enum options_choice c)
 	return c == CHOICE_AUTO ? PORT_AUTO : c == CHOICE_YES ? PORT_YES : PORT_NO;
 }
 
-static int open_port(struct app *a)
+static int open_port(struct app *a, enum port_want zerocopy)
 {
 	struct port_config c = {
 		.ifindex = a->link.ifindex,
@@ -136,6 +138,7 @@ static int open_port(struct app *a)
 		.rx = a->link.rx,
 		.tx = a->link.tx,
 		.ring = a->opt.ring,
+		.zerocopy = zerocopy,
 		.max_len = a->link.mtu + 18,
 		.huge = want(a->opt.huge),
 		.offload = want(a->opt.offload),
@@ -146,9 +149,6 @@ static int open_port(struct app *a)
 	uint32_t q;
 	int err;
 
-	c.zerocopy = a->opt.mode == OPTIONS_ZEROCOPY	      ? PORT_YES
-		     : a->opt.mode == OPTIONS_AUTO && !a->skb ? PORT_AUTO
-							      : PORT_NO;
 	err = port_open(&a->port, &c);
 	for (q = 0; !err && q < a->link.rx; q++) {
 		err = attach_socket(a->attach, q, port_fd(a->port, q));
@@ -168,6 +168,7 @@ static int open_router(struct app *a)
 		.offload = port_offloads(a->port),
 		.max_len = a->link.mtu + 14,
 		.flows = a->opt.flows,
+		.memory = attach_flows(a->attach),
 	};
 
 	memcpy(c.mac, a->link.mac, 6);
@@ -192,52 +193,6 @@ static const char *checksum_text(const struct app *a)
 	return port_offloads(a->port) ? "partial ones completed by the kernel"
 				      : "partial ones completed here";
 }
-
-static int start(struct app *a)
-{
-	bool skb = a->opt.mode == OPTIONS_SKB;
-	int err = look_at_link(a);
-
-	if (!err)
-		err = lock_interface(a);
-	if (err)
-		return err;
-	err = open_attach(a, skb);
-	/* Another's program is in the way of generic XDP, too. */
-	if (err && a->opt.mode == OPTIONS_AUTO && err != -EBUSY && err != -EEXIST &&
-	    err != -EPERM) {
-		log_info("%s: trying generic XDP", a->opt.interface);
-		err = open_attach(a, true);
-	}
-	if (!err)
-		err = open_port(a);
-	if (!err)
-		err = open_router(a);
-	if (err)
-		return err;
-	if (a->opt.realtime) {
-		struct sched_param rt = { .sched_priority = 1 };
-
-		if (sched_setscheduler(0, SCHED_FIFO, &rt))
-			log_warn("not in real time: %s%s", strerror(errno),
-				 errno == EPERM ? " (needs CAP_SYS_NICE or ulimit -r)" : "");
-	}
-	/* Only now, or the kernel would get packets of living connections, and reset these. */
-	if (attach_leftovers(a->attach))
-		log_info("%s: removed the program of an xsk-router that was killed",
-			 a->opt.interface);
-	log_info("%s: %s, %u queue%s, %s pages, %s", a->opt.interface, mode_text(a), a->link.rx,
-		 a->link.rx == 1 ? "" : "s", port_huge(a->port) ? "huge" : "normal",
-		 checksum_text(a));
-	if (a->skb)
-		log_info(
-			"%s: generic XDP gets what the sender did not segment, and too long frames "
-			"are lost: ethtool -K PEER tso off gso off",
-			a->opt.interface);
-	return 0;
-}
-
-/* ---- work ---- */
 
 static void send_or_drop(struct app *a, uint32_t q, const struct frame *f, bool request)
 {
@@ -271,6 +226,97 @@ static void deferred(struct app *a, uint32_t q, uint64_t ms)
 			port_free(a->port, &f);
 	}
 }
+
+/*
+ * Whether what is sent with zero-copy goes out. There are drivers that take the sockets and send nothing
+ * (virtio_net of Linux 6.12 only receives). Asks for the server's MAC, which is needed anyway.
+ */
+static bool sends(struct app *a)
+{
+	uint64_t ms = now_us() / 1000, end = ms + PROBE_MS;
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	router_resolve(a->router, a->opt.server, ms);
+	deferred(a, 0, ms);
+	for (; port_pending(a->port) && ms < end; ms = now_us() / 1000) {
+		port_flush(a->port);
+		nanosleep(&pause, NULL);
+	}
+	return !port_pending(a->port);
+}
+
+/* Sockets and what works on their frames; zero-copy where it is wanted and works. */
+static int open_both(struct app *a)
+{
+	enum port_want zerocopy = a->opt.mode == OPTIONS_ZEROCOPY	   ? PORT_YES
+				  : a->opt.mode == OPTIONS_AUTO && !a->skb ? PORT_AUTO
+									   : PORT_NO;
+	int err = open_port(a, zerocopy);
+
+	if (!err)
+		err = open_router(a);
+	if (err || !port_zerocopy(a->port) || sends(a))
+		return err;
+	if (zerocopy == PORT_YES) {
+		log_error("%s: its driver takes frames for zero-copy and does not send them: use "
+			  "--mode auto",
+			  a->opt.interface);
+		return -EOPNOTSUPP;
+	}
+	log_info("%s: its driver has zero-copy and does not send with it: copying",
+		 a->opt.interface);
+	router_free(a->router);
+	a->router = NULL;
+	port_close(a->port);
+	a->port = NULL;
+	err = open_port(a, PORT_NO);
+	return err ? err : open_router(a);
+}
+
+static int start(struct app *a)
+{
+	bool skb = a->opt.mode == OPTIONS_SKB;
+	int err = look_at_link(a);
+
+	if (!err)
+		err = lock_interface(a);
+	if (err)
+		return err;
+	err = open_attach(a, skb);
+	/* Another's program is in the way of generic XDP, too. */
+	if (err && a->opt.mode == OPTIONS_AUTO && err != -EBUSY && err != -EEXIST &&
+	    err != -EPERM) {
+		log_info("%s: trying generic XDP", a->opt.interface);
+		err = open_attach(a, true);
+	}
+	if (!err)
+		err = open_both(a);
+	if (err)
+		return err;
+	if (a->opt.realtime) {
+		struct sched_param rt = { .sched_priority = 1 };
+
+		if (sched_setscheduler(0, SCHED_FIFO, &rt))
+			log_warn("not in real time: %s%s", strerror(errno),
+				 errno == EPERM ? " (needs CAP_SYS_NICE or ulimit -r)" : "");
+	}
+	/* Only now, or the kernel would get packets of living connections, and reset these. */
+	if (attach_leftovers(a->attach))
+		log_info("%s: removed the program of an xsk-router that was killed; %" PRIu64
+			 " of its flows go on",
+			 a->opt.interface, router_stats(a->router)->recovered);
+	log_info("%s: %s, %u queue%s, %s pages, %s", a->opt.interface, mode_text(a), a->link.rx,
+		 a->link.rx == 1 ? "" : "s", port_huge(a->port) ? "huge" : "normal",
+		 checksum_text(a));
+	if (a->skb)
+		log_info(
+			"%s: generic XDP gets what the sender did not segment, and too long frames "
+			"are lost: ethtool -K PEER tso off gso off",
+			a->opt.interface);
+	return 0;
+}
+
+/* ---- work ---- */
 
 /* Return: frames that came. */
 static uint32_t one_batch(struct app *a, uint32_t q, uint64_t ms)
@@ -441,9 +487,9 @@ static int write_summary(struct app *a)
 
 static void stop(struct app *a)
 {
+	router_free(a->router);
 	attach_close(a->attach);
 	port_close(a->port);
-	router_free(a->router);
 	if (a->signals >= 0)
 		close(a->signals);
 	if (a->lock >= 0)

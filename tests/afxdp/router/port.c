@@ -57,7 +57,7 @@ struct map {
 struct queue {
 	int fd;
 	bool can_send;
-	uint32_t unsent; /* put into the ring since the kernel was told */
+	uint64_t in, out; /* frames */
 	struct xsk_ring_cons rx, completion;
 	struct xsk_ring_prod tx, fill;
 	struct map maps[4];
@@ -68,6 +68,7 @@ struct port {
 	uint8_t *area;
 	size_t size;
 	uint32_t chunk, frames, nfree, nqueues;
+	uint32_t pending; /* in send rings, or sent and not completed */
 	bool huge, offload, zerocopy;
 	uint64_t kicks;
 	uint64_t *free; /* stack of chunks */
@@ -407,6 +408,7 @@ uint32_t port_receive(struct port *p, uint32_t q, struct frame *frames, uint32_t
 	}
 	if (n)
 		xsk_ring_cons__release(rx, n);
+	p->queue[q].in += n;
 	return n;
 }
 
@@ -436,6 +438,7 @@ static void reclaim(struct port *p, struct queue *q)
 	}
 	if (n)
 		xsk_ring_cons__release(&q->completion, n);
+	p->pending -= n;
 }
 
 static bool all_taken(const struct queue *q)
@@ -451,7 +454,6 @@ static void kick(struct port *p, struct queue *q)
 {
 	int tries;
 
-	q->unsent = 0;
 	for (tries = 0; tries < KICKS && !all_taken(q); tries++) {
 		if (p->cfg.need_wakeup && !xsk_ring_prod__needs_wakeup(&q->tx))
 			return;
@@ -484,7 +486,8 @@ bool port_send(struct port *p, uint32_t i, const struct frame *f)
 		d->options = XDP_TX_METADATA;
 	}
 	xsk_ring_prod__submit(&q->tx, 1);
-	q->unsent++;
+	p->pending++;
+	q->out++;
 	return true;
 }
 
@@ -505,6 +508,16 @@ bool port_flush(struct port *p)
 		refill(p, q);
 	}
 	return left;
+}
+
+uint32_t port_pending(struct port *p)
+{
+	uint32_t i;
+
+	for (i = 0; i < p->nqueues; i++)
+		if (p->queue[i].can_send)
+			reclaim(p, &p->queue[i]);
+	return p->pending;
 }
 
 void port_busy_poll(struct port *p)
@@ -566,6 +579,8 @@ void port_report(struct port *p, struct report *r)
 
 		memset(to, 0, sizeof(*to));
 		to->size = p->cfg.ring;
+		to->in = q->in;
+		to->out = q->out;
 		to->rx = level(&q->rx);
 		to->tx = q->can_send ? level(&q->tx) : 0;
 		to->fill = level(&q->fill);

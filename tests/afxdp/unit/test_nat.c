@@ -24,7 +24,7 @@ static struct nat_key key(uint32_t host, uint16_t rport, uint16_t lport, uint8_t
 
 static void test_both_ways(void **state)
 {
-	struct nat *nat = nat_new(16, 1);
+	struct nat *nat = nat_new(16, 1, NULL);
 	struct nat_key k = key(13, 4001, 80, IPPROTO_TCP), back;
 	struct nat_flow *f;
 	enum nat_side side;
@@ -52,7 +52,7 @@ static void test_both_ways(void **state)
 /* Clients that chose the same port get different ones towards the server; each finds its own. */
 static void test_collisions(void **state)
 {
-	struct nat *nat = nat_new(4096, 7);
+	struct nat *nat = nat_new(4096, 7, NULL);
 	__be16 port[1000];
 	enum nat_side side;
 	enum why why;
@@ -83,7 +83,7 @@ static void test_collisions(void **state)
 /* When all ports towards one end are taken, no more flows, and others still get theirs. */
 static void test_no_port(void **state)
 {
-	struct nat *nat = nat_new(70000, 3);
+	struct nat *nat = nat_new(70000, 3, NULL);
 	struct nat_key k;
 	uint32_t made = 0, i;
 	enum why why;
@@ -104,7 +104,7 @@ static void test_no_port(void **state)
 
 static void test_full_and_expiry(void **state)
 {
-	struct nat *nat = nat_new(8, 3);
+	struct nat *nat = nat_new(8, 3, NULL);
 	struct nat_flow *f[8];
 	struct nat_key k;
 	enum nat_side side;
@@ -145,7 +145,7 @@ static void test_full_and_expiry(void **state)
 
 static void test_tcp_life(void **state)
 {
-	struct nat *nat = nat_new(4, 3);
+	struct nat *nat = nat_new(4, 3, NULL);
 	struct nat_key k = key(13, 4001, 80, IPPROTO_TCP);
 	enum why why;
 	struct nat_flow *f = nat_add(nat, &k, SERVER, 0, &why);
@@ -182,7 +182,7 @@ static void test_random(void **state)
 		struct nat_key k, back;
 		uint64_t until;
 	} live[N];
-	struct nat *nat = nat_new(N, 11);
+	struct nat *nat = nat_new(N, 11, NULL);
 	uint64_t now = 0;
 	uint32_t n = 0, i, r;
 	enum nat_side side;
@@ -230,12 +230,90 @@ static void test_random(void **state)
 	nat_free(nat);
 }
 
+/* Not those of host 99. */
+static bool fits(const struct nat_flow *f, const void *with)
+{
+	return f->key[NAT_INITIATOR].raddr != *(const __be32 *)with;
+}
+
+/* The process is killed: what is in the memory goes on, in a table with another seed, port for port. */
+static void test_recover(void **state)
+{
+	enum {
+		N = 600,
+		USED = 500
+	};
+	struct nat_flow *memory = calloc(N, sizeof(*memory)), *f;
+	struct nat *nat = nat_new(N, 1, memory);
+	struct nat_key k[USED], back[USED], twice;
+	__be32 unwanted = htonl(0x0a000063);
+	uint32_t i, left = 0;
+	enum nat_side side;
+	enum why why;
+
+	(void)state;
+	for (i = 0; i < USED; i++) {
+		/* Ports meet, so that most are changed. */
+		k[i] = key(i % 100, (uint16_t)(5000 + i / 100), 80, IPPROTO_TCP);
+		f = nat_add(nat, &k[i], SERVER, i % 7 ? 100 : 0, &why);
+		assert_non_null(f);
+		back[i] = f->key[NAT_RESPONDER];
+	}
+	nat_expire(nat, NAT_TCP_NEW_MS + 1, N); /* holes */
+	/* As a kill in the middle of something leaves them, and as no router writes them. */
+	memory[1].live = 0;
+	memory[2].key[NAT_RESPONDER].proto = IPPROTO_UDP;
+	memory[3].key[NAT_RESPONDER].rport = htons(81);
+	memory[4].key[NAT_INITIATOR].raddr = 0;
+	memory[5].live = 77;
+	memory[USED + 7] = memory[6];
+	twice = memory[6].key[NAT_INITIATOR];
+	for (i = 0; i < N; i++)
+		memory[i].next[0] = memory[i].next[1] = 0x5a5a5a5a;
+	nat_free(nat);
+
+	nat = nat_new(N, 2, memory);
+	left = nat_recover(nat, fits, &unwanted);
+	assert_int_equal(nat_count(nat), left);
+	for (i = 0; i < USED; i++) {
+		bool gone = i % 7 == 0 || i < 6 || k[i].raddr == unwanted;
+
+		f = nat_find(nat, &k[i], &side);
+		assert_int_equal(f == NULL, gone);
+		if (gone)
+			continue;
+		left--;
+		assert_int_equal(side, NAT_INITIATOR);
+		assert_ptr_equal(nat_find(nat, &back[i], &side), f);
+		assert_int_equal(side, NAT_RESPONDER);
+	}
+	assert_int_equal(left, 0);
+	assert_non_null(nat_find(nat, &twice, &side));
+	/* All the rest is free, and can be used; then all of it ends. */
+	for (i = nat_count(nat); i < N; i++) {
+		twice = key(200, (uint16_t)(1 + i), 80, IPPROTO_UDP);
+		assert_non_null(nat_add(nat, &twice, SERVER, 0, &why));
+	}
+	twice.rport = 1;
+	assert_null(nat_add(nat, &twice, SERVER, 0, &why));
+	assert_int_equal(why, WHY_NAT_FULL);
+	nat_expire(nat, NAT_TCP_MS, N);
+	assert_int_equal(nat_count(nat), 0);
+	nat_free(nat);
+	/* And nothing comes back. */
+	nat = nat_new(N, 3, memory);
+	assert_int_equal(nat_recover(nat, fits, &unwanted), 0);
+	nat_free(nat);
+	free(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_both_ways), cmocka_unit_test(test_collisions),
 		cmocka_unit_test(test_no_port),	  cmocka_unit_test(test_full_and_expiry),
 		cmocka_unit_test(test_tcp_life),  cmocka_unit_test(test_random),
+		cmocka_unit_test(test_recover),
 	};
 
 	return cmocka_run_group_tests_name("nat", tests, NULL, NULL);

@@ -33,6 +33,9 @@ static struct report sample(void)
 	r.front[FRONT_OTHER] = 13; /* passed on to the kernel */
 	r.front[FRONT_NO_SOCKET] = 17;
 	r.queue[1].rx_ring_full = 19;
+	r.queue[1].in = 600;
+	r.queue[0].rx_dropped = 4;
+	r.queue[0].fill_empty = 4; /* the same frames */
 	r.queue[0].rx = 23;
 	r.queue[1].rx = 1;
 	r.kicks = 90;
@@ -46,7 +49,7 @@ static void test_dropped(void **state)
 	struct report r = sample();
 
 	(void)state;
-	assert_int_equal(report_dropped(&r), 5 + 11 + 17 + 19);
+	assert_int_equal(report_dropped(&r), 5 + 11 + 17 + 19 + 4);
 }
 
 static void test_line(void **state)
@@ -59,7 +62,7 @@ static void test_line(void **state)
 	before.router.why[WHY_TTL] = 4;
 	report_line(out, &before, &now);
 	fclose(out);
-	assert_string_equal(text, "2.0 s: 1000 frames/s in, 900 out, 2.000 Gbit/s out, 48 dropped, "
+	assert_string_equal(text, "2.0 s: 1000 frames/s in, 900 out, 2.000 Gbit/s out, 52 dropped, "
 				  "3 flows, rings rx 24 tx 0 fill 0, 10.0 frames a wakeup\n");
 }
 
@@ -89,7 +92,7 @@ static void test_json(void **state)
 	assert_non_null(top);
 	assert_int_equal(number(top, "rx", NULL), 1000);
 	assert_int_equal(number(top, "rx_pps", NULL), 500);
-	assert_int_equal(number(top, "dropped", NULL), 52);
+	assert_int_equal(number(top, "dropped", NULL), 56);
 	assert_int_equal(number(top, "cpu_kernel_us", NULL), 1300);
 	assert_int_equal(number(top, "why", "ttl"), 5);
 	assert_int_equal(number(top, "xdp", "no-socket"), 17);
@@ -98,6 +101,7 @@ static void test_json(void **state)
 	assert_true(json_object_object_get_ex(top, "queues", &queues));
 	assert_int_equal(json_object_array_length(queues), 2);
 	assert_int_equal(number(json_object_array_get_idx(queues, 1), "rx-ring-full", NULL), 19);
+	assert_int_equal(number(json_object_array_get_idx(queues, 1), "in", NULL), 600);
 	assert_int_equal(number(json_object_array_get_idx(queues, 0), "rings", "rx"), 23);
 	json_object_put(top);
 	free(text);

@@ -29,12 +29,16 @@ static struct router *r;
 static uint64_t now;
 static uint8_t buf[64][BUILD_ROOM];
 
-static void start(bool offload, bool one_client, uint32_t flows)
+/* What outlives a killed router. */
+static struct nat_flow memory[1024];
+
+static void start_with(bool offload, bool one_client, uint32_t flows, uint32_t server)
 {
 	struct router_config c = {
 		.addr = htonl(ROUTER),
 		.prefix = 24,
-		.server = htonl(SERVER),
+		.server = htonl(server),
+		.memory = flows <= 1024 ? memory : NULL,
 		.offload = offload,
 		.max_len = 1514,
 		.flows = flows,
@@ -47,6 +51,12 @@ static void start(bool offload, bool one_client, uint32_t flows)
 	now = 1000;
 	r = router_new(&c);
 	assert_non_null(r);
+}
+
+static void start(bool offload, bool one_client, uint32_t flows)
+{
+	memset(memory, 0, sizeof(memory));
+	start_with(offload, one_client, flows, SERVER);
 }
 
 static int setup(void **state)
@@ -292,6 +302,48 @@ static void test_two_clients(void **state)
 	expect_sent(&s, &want);
 }
 
+/* Killed and started again: the second client, whose port was changed, gets its answers as before. */
+static void test_killed(void **state)
+{
+	struct build b = from_client(), s = from_server(), want;
+	enum router_verdict v;
+	uint8_t f[BUILD_ROOM];
+	struct frame held;
+	uint16_t port;
+	uint32_t len;
+
+	(void)state;
+	resolve(SERVER, mac_server);
+	b.saddr = SECOND, b.src = mac_second;
+	len = build_frame(f, &b);
+	assert_int_equal(input(f, &len), ROUTER_SEND);
+	port = (uint16_t)(f[34] << 8 | f[35]);
+	assert_int_not_equal(port, 4001);
+	router_free(r);
+	start_with(false, false, 1024, SERVER);
+	assert_int_equal(router_stats(r)->recovered, 2);
+	/* Only the server has something to say. */
+	s.dport = port, s.flags = 0x18;
+	len = build_frame(buf[0], &s);
+	assert_int_equal(input(buf[0], &len), ROUTER_HOLD);
+	expect_request(SECOND, everybody, 0);
+	answer(SECOND, mac_second);
+	assert_true(router_next(r, &held, &v));
+	assert_int_equal(v, ROUTER_SEND);
+	want = s;
+	want.dst = mac_second, want.src = mac_router, want.saddr = ROUTER, want.daddr = SECOND;
+	want.dport = 4001, want.ttl = 63;
+	len = build_frame(f, &want);
+	assert_int_equal(held.len, len);
+	assert_memory_equal(held.data, f, len);
+	assert_int_equal(router_stats(r)->flows, 0);
+	/* With another server the old flows are of no use. */
+	router_free(r);
+	start_with(false, false, 1024, SERVER + 5);
+	assert_int_equal(router_stats(r)->recovered, 0);
+	assert_int_equal(router_flows(r), 0);
+}
+
 static void test_error(void **state)
 {
 	struct build b = from_client(), e = {
@@ -322,6 +374,50 @@ static void test_error(void **state)
 	len = build_error(buf[0], &e, 3, f + 14, 28);
 	assert_int_equal(input(buf[0], &len), ROUTER_DROP);
 	assert_int_equal(why(WHY_NO_STATE), 1);
+}
+
+/* The second client's port was changed, also in what the error quotes; it gets its own back. */
+static void test_error_changed_port(void **state)
+{
+	static const uint8_t protos[] = { 17, 6, 1 };
+	uint8_t f[BUILD_ROOM], about[BUILD_ROOM], got[BUILD_ROOM];
+	uint32_t i, len, wlen;
+
+	(void)state;
+	resolve(SERVER, mac_server);
+	resolve(CLIENT, mac_client);
+	resolve(SECOND, mac_second);
+	for (i = 0; i < 3; i++) {
+		struct build b = from_client(), e = { .dst = mac_router,
+						      .src = mac_server,
+						      .saddr = SERVER,
+						      .daddr = ROUTER,
+						      .proto = 1 };
+		uint32_t id = protos[i] == 1 ? 38 : 34;
+
+		b.proto = protos[i], b.payload = 20;
+		if (protos[i] == 1)
+			b.sport = 0x0800, b.dport = 77;
+		len = build_frame(f, &b);
+		assert_int_equal(input(f, &len), ROUTER_SEND);
+		b.saddr = SECOND, b.src = mac_second;
+		build_frame(about, &b);
+		len = build_frame(f, &b);
+		assert_int_equal(input(f, &len), ROUTER_SEND);
+		assert_memory_not_equal(f + id, about + id, 2);
+		/* 28 bytes are what must be quoted; TCP's checksum is behind them. */
+		for (wlen = 28; wlen <= len - 14; wlen += len - 14 - 28) {
+			uint32_t glen = build_error(got, &e, 3, f + 14, wlen);
+
+			assert_int_equal(input(got, &glen), ROUTER_SEND);
+			assert_int_equal(got[29], 12); /* the outer source */
+			assert_memory_equal(got, mac_second, 6);
+			assert_true(build_valid(got, glen));
+			/* Addresses and ports as SECOND had sent them, and sums that are right for them. */
+			assert_memory_equal(got + 42 + 12, about + 26, 8);
+			assert_memory_equal(got + 42 + 20, about + 34, wlen - 20);
+		}
+	}
 }
 
 static void test_rules(void **state)
@@ -676,12 +772,13 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_both_ways),	 TEST(test_not_sent),	 TEST(test_offload),
-		TEST(test_two_clients),	 TEST(test_error),	 TEST(test_rules),
-		TEST(test_one_client),	 TEST(test_table_full),	 TEST(test_vlan),
-		TEST(test_arp_answer),	 TEST(test_arp_ignored), TEST(test_arp_no_answer),
-		TEST(test_arp_order),	 TEST(test_arp_age),	 TEST(test_arp_liar),
-		TEST(test_arp_replaced), TEST(test_arp_many),
+		TEST(test_both_ways),	       TEST(test_not_sent),    TEST(test_offload),
+		TEST(test_two_clients),	       TEST(test_error),       TEST(test_rules),
+		TEST(test_one_client),	       TEST(test_table_full),  TEST(test_vlan),
+		TEST(test_arp_answer),	       TEST(test_arp_ignored), TEST(test_arp_no_answer),
+		TEST(test_arp_order),	       TEST(test_arp_age),     TEST(test_arp_liar),
+		TEST(test_arp_replaced),       TEST(test_arp_many),    TEST(test_killed),
+		TEST(test_error_changed_port),
 	};
 
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);
