@@ -13,8 +13,8 @@ setup_file() {
 teardown_file() {
 	load lib
 	bed_down
-	"$BED" --prefix xmtplain down
-	"$BED" --prefix xmtthree down
+	"$BED" --prefix "${XM_BED}plain" down
+	"$BED" --prefix "${XM_BED}three" down
 }
 
 setup() {
@@ -25,9 +25,9 @@ setup() {
 teardown() {
 	test_end
 	# The beds of single tests first: their name is in XMASQ_BED no more.
-	"$BED" --prefix xmtplain down
-	"$BED" --prefix xmtthree down
-	XMASQ_BED=xmtbounds
+	"$BED" --prefix "${XM_BED}plain" down
+	"$BED" --prefix "${XM_BED}three" down
+	XMASQ_BED=${XM_BED}bounds
 	"$BED" xmasq stop >/dev/null
 }
 
@@ -128,7 +128,7 @@ table_full() { [ "$(counter "$1" flow-table-full)" -gt 0 ]; }
 }
 
 @test "a third node without xmasq is as before, the two with it are fast" {
-	XMASQ_BED=xmtthree
+	XMASQ_BED=${XM_BED}three
 	bed_make --nodes 3 --pods 1
 	xmasq_start n1 n2
 	inside n1p1 ping -q -c 1 -W 2 "$(ip_of n2p1)"
@@ -157,7 +157,7 @@ table_full() { [ "$(counter "$1" flow-table-full)" -gt 0 ]; }
 # left_alone OVERLAY: its flows live, and xmasq neither knows nor tells anything
 left_alone()
 {
-	XMASQ_BED=xmtplain
+	XMASQ_BED=${XM_BED}plain
 	bed_make --overlay "$1" --pods 1
 	xmasq_start
 	serve n2p1 tcp 4400
