@@ -91,10 +91,11 @@ using it (WHO: n1 is a node, n1p2 a pod, out the outside host, sw the switch):
   policy NODE clear         take all of them back
 
 xmasq on it:
-  xmasq start [NODE...] [--mode MODE] [--attach WAY] [--config-extra FILE]
+  xmasq start [NODE...] [--mode MODE] [--attach WAY] [--lease-ms N] [--config-extra FILE]
                             start xmasqd (all nodes by default), wait until it answers;
                             MODE is auto, veth (default), rpeer or netkit, WAY is auto
-                            (default), tcx or filter, FILE is appended to the generated YAML
+                            (default), tcx or filter, N is 1000 unless given, FILE is
+                            appended to the generated YAML
   xmasq stop [NODE...]      SIGTERM, then remove programs and pins
   xmasq kill NODE...        SIGKILL: what a crash leaves behind
   xmasq status [NODE...]    "xmasqctl status" of each node

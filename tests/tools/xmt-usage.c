@@ -90,27 +90,31 @@ static long entries_of(const char *path)
 	return n;
 }
 
-/* User and system time of all threads, ms; -1 when the process is gone. */
-static long long cpu_ms(int pid)
+/* CPU time of all threads, ms; negative when the process is gone. /proc/PID/stat has 10 ms steps. */
+static double cpu_ms(int pid)
 {
-	unsigned long user, sys;
-	char path[64], text[512], *p;
+	unsigned long long ns;
+	char path[320];
+	double sum = -1;
+	DIR *d;
 	FILE *f;
-	size_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (!f)
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	if (!d)
 		return -1;
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	/* The name may have spaces in it. */
-	p = strrchr(text, ')');
-	if (!p ||
-	    sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
-		return -1;
-	return (long long)(user + sys) * 1000 / sysconf(_SC_CLK_TCK);
+	for (const struct dirent *e; (e = readdir(d));) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", pid, e->d_name);
+		f = fopen(path, "re");
+		if (f && fscanf(f, "%llu", &ns) == 1)
+			sum = (sum < 0 ? 0 : sum) + (double)ns / 1e6;
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	return sum;
 }
 
 /* Programs are pinned beside the tables. */
@@ -259,7 +263,7 @@ static bool report(int pid, const char *pins)
 	char rollup[64], status[64], fds[64];
 	struct timespec now;
 	const char *sep = "";
-	long long cpu = cpu_ms(pid);
+	double cpu = cpu_ms(pid);
 
 	snprintf(rollup, sizeof(rollup), "/proc/%d/smaps_rollup", pid);
 	snprintf(status, sizeof(status), "/proc/%d/status", pid);
@@ -272,7 +276,7 @@ static bool report(int pid, const char *pins)
 		if (!count(&tables[i]))
 			return false;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	printf("{\"t\":%.1f,\"pid\":%d,\"rss_kib\":%lld,\"pss_kib\":%lld,\"threads\":%lld,\"cpu_ms\":%lld,"
+	printf("{\"t\":%.1f,\"pid\":%d,\"rss_kib\":%lld,\"pss_kib\":%lld,\"threads\":%lld,\"cpu_ms\":%.3f,"
 	       "\"fds\":%ld,\"pins\":%ld,\"programs\":%ld,\"tables\":{",
 	       (double)now.tv_sec + (double)now.tv_nsec / 1e9, pid, number_in(status, "VmRSS:"),
 	       number_in(rollup, "Pss:"), number_in(status, "Threads:"), cpu, entries_of(fds),
