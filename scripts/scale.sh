@@ -220,13 +220,23 @@ find_peers()
 # wire: octets and packets of n1's NIC, both ways
 wire()
 {
+	# What flows add is one datagram in 4 s each.
 	inside n1 cat /proc/net/dev | awk '$1 == "eth0:" { printf "[%s,%s,%s,%s]", $2, $3, $10, $11 }'
 }
 
 scale_peers()
 {
-	local a b t r
+	local a b t r load i to=()
 
+	# A peer that nobody talks to is forgotten after a minute: a flow with each keeps it.
+	for ((i = 2; i <= PEERS + 1; i++)); do
+		to+=(--to "/run/netns/$PREFIX-n${i}p1=$("$BED" ip "n${i}p1")")
+	done
+	"$TOOLS/xmt-many" --from "/run/netns/$PREFIX-n1p1=$("$BED" ip n1p1)" "${to[@]}" --sports 1 \
+		--dports 1 --period-ms 4000 --seconds 3600 >"$WORK/many" &
+	load=$!
+	PIDS+=($load)
+	until_true 60 at_least n1 flows_active "$PEERS"
 	cpu peers "$PEERS"
 	for ((r = 0; r < ROUNDS; r++)); do
 		a=$(wire) t=$(now_ms)
@@ -238,6 +248,8 @@ scale_peers()
 	done
 	say "restarts"
 	restart peers-restart peers_up "$PEERS"
+	kill $load
+	wait $load || die "a datagram came to the wrong place: $(tail -n 1 "$WORK/many")"
 }
 
 # ---- flows ----

@@ -71,6 +71,10 @@ verified() { jq -es 'all(.[]; .errors == 0 and .broken == 0 and .lost == 0)' "$@
 	finish "${PIDS[3]}"
 	jq -e ".errors == 0 and .stall_ms < 500 * $XM_SLOW" "$BATS_TEST_TMPDIR/old"
 	[ "$(counter n1 flow-table-full)" -gt 100 ]
+	# Said where somebody may look, and once.
+	wait_until 10 grep -q 'table of flows is full' "/run/xmasq-$XMASQ_BED/n1/xmasqd.log"
+	[ "$(grep -c 'table of flows is full' "/run/xmasq-$XMASQ_BED/n1/xmasqd.log")" = 1 ]
+	ctl n1 status | grep -q 'no room for a flow .*: raise tables.flows'
 
 	# And the table recovers: new flows get in when the old ones have expired.
 	flow_bg "$BATS_TEST_TMPDIR/new" n1p1 udp n2p1 4002 --source-port 7000 "${LASTING[@]}" \
