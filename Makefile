@@ -14,12 +14,13 @@
 #   tests/fuzz/fuzz_*.c   -> build/fuzz/fuzz_*       clang's libFuzzer, with the core and the
 #                            TC programs built for it; `make fuzz` only
 #   tests/afxdp/          -> build/afxdp/            see tests/afxdp/afxdp.mk
+#   SANITIZE=1            -> build/sanitize/         both programs with sanitizers; tests/sanitize.sh
 #
 # Sources are found by wildcard: add a file and run make. Variables: V=1 shows the commands;
 # BUILD= is the output directory; CC, CLANG, LLVM_STRIP, BPFTOOL choose tools; LIBBPF=system|src
 # chooses the libbpf (libbpf/README.md); CFLAGS, CPPFLAGS and LDFLAGS are added to ours, EXTRA_CFLAGS
 # and EXTRA_BPF_CFLAGS at the end; SAN= builds the unit tests without sanitizers; SANITIZE=1 builds the
-# two programs with them, into build/sanitize; XMASQ_VERSION is the version, otherwise git's.
+# two programs with them, into $(BUILD)/sanitize; XMASQ_VERSION is the version, otherwise git's.
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
@@ -28,7 +29,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
 
 # A directory of its own: objects with and without sanitizers do not link.
-BUILD ?= build$(if $(SANITIZE),/sanitize)
+BUILD ?= build
+ifneq ($(SANITIZE),)
+override BUILD := $(patsubst %/sanitize,%,$(BUILD))/sanitize
+endif
 
 # make's own defaults are cc and no PREFIX; ours are below, the user's win.
 ifeq ($(origin CC),default)
@@ -343,7 +347,10 @@ GIVE_BACK = if [ -n "$$SUDO_UID" ]; then chown -Rh "$$SUDO_UID:$$SUDO_GID" $(BUI
 NEED_ROOT = [ "$$(id -u)" = 0 ] || \
 	{ echo "make $@ needs root (namespaces, BPF): run with sudo: sudo make $@" >&2; exit 1; }
 
-.PHONY: setup demo check check-all bench lint verifier format
+# What the suite "memory" runs.
+SANITIZED_TOO = $(if $(or $(if $(SUITES),,all),$(filter memory,$(SUITES))),$(BUILD_ALL) SANITIZE=1 all tools,:)
+
+.PHONY: setup demo check check-all check-sanitize bench soak scale lint verifier format
 setup: ## Install the packages that building, the demo and the tests need (Debian)
 	@scripts/setup.sh
 
@@ -356,11 +363,29 @@ demo: ## Show xmasq at work on a two-node test bed (root)
 check: ## Build and run every test (root)
 	@$(NEED_ROOT)
 	@scripts/setup.sh
-	@$(BUILD_ALL) all tests fuzzers; rc=$$?; $(GIVE_BACK); exit $$rc
+	@$(BUILD_ALL) all tests fuzzers && $(SANITIZED_TOO); rc=$$?; $(GIVE_BACK); exit $$rc
 	@tests/run.sh $(SUITES); rc=$$?; $(GIVE_BACK); exit $$rc
 
 check-all: ## The same with every kernel, overlay and mode in virtual machines; takes hours
 	@XM_VM_SET="ci all" XM_FULL=1 XM_TIMEOUT=36000 $(MAKE) check
+
+check-sanitize: ## Tests of both programs, built with ASan, LSan and UBSan (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh build demo test
+	@$(BUILD_ALL) all tests && $(BUILD_ALL) SANITIZE=1 all tools; rc=$$?; $(GIVE_BACK); exit $$rc
+	@tests/sanitize.sh $(SUITES)
+
+soak: ## 20 minutes of pods that come and go: is what xmasqd holds flat? (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh build demo test
+	@$(BUILD_ALL) all tools; rc=$$?; $(GIVE_BACK); exit $$rc
+	@scripts/soak.sh
+
+scale: ## 250 pods, 50 peers, 200 000 flows: what does xmasqd take? (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh build demo test
+	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@scripts/scale.sh
 
 bench: ## Measure host, overlay and xmasq (root)
 	@$(NEED_ROOT)

@@ -3,7 +3,7 @@
 #
 # Run the test suites and sum them up.
 #
-#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults afxdp vm (default:
+#   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults memory afxdp vm (default:
 #                                all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
@@ -15,6 +15,8 @@
 #   netns    tests/netns/*.bats (end to end, in network namespaces; root)
 #   faults   tests/faults/*.bats (the same, on three nodes under load, while things break; with
 #            XM_FULL=1 all of it, and longer)
+#   memory   some of the netns suite with sanitizers (tests/sanitize.sh; `make SANITIZE=1 all tools`
+#            builds what they need) and tests/memory/*.bats (root)
 #   afxdp    build/tests/afxdp/test_* (cmocka) and tests/afxdp/e2e/*.bats (network namespaces, and
 #            Docker where there is any; root)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
@@ -39,7 +41,8 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=1200 [netns]=2400
-	[faults]=1500 [afxdp]=900 [vm]=3000)
+	[faults]=1500 [memory]=1200
+	[afxdp]=900 [vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -287,6 +290,12 @@ suite_faults() {
 	run_bats tests/faults/*.bats
 }
 
+suite_memory() {
+	need_root memory || return
+	run_tap memory/sanitize "$(left)" tests/sanitize.sh --tap tests/netns/{daemon,ctl}.bats
+	run_bats tests/memory/*.bats
+}
+
 suite_afxdp() {
 	need_root afxdp || return
 	run_cmocka afxdp unit
@@ -403,7 +412,7 @@ suite_fuzz() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns faults afxdp vm)
+	suites=(unit edge prog fuzz scripts netns faults memory afxdp vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

@@ -18,7 +18,8 @@ tap=no
 [ "${1:-}" != --tap ] || { tap=yes && shift; }
 [ $# -gt 0 ] || set -- edge netns scripts faults
 
-export XMASQ_BUILD=$PWD/build/sanitize XM_BED=xms
+XMASQ_BUILD=$(readlink -f "${BUILD:-build}")/sanitize XM_BED=xms
+export XMASQ_BUILD XM_BED XM_SANITIZE=1
 for program in xmasqd xmasqctl tests/tools/xmt-flow; do
 	[ -x "$XMASQ_BUILD/$program" ] || {
 		echo "$XMASQ_BUILD/$program is missing: run 'make SANITIZE=1 all tools'" >&2
