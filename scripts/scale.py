@@ -52,12 +52,13 @@ def resources(s):
     rows = ["| what the node has | flows active | xmasqd, ms of CPU per s | resident, MiB | tables, MiB | "
             "descriptors | back after a restart, s |", "|---|---:|---:|---:|---:|---:|---:|"]
     names = (("pods", "pods"), ("peers", "peers"), ("flows-pair", "flows with one peer"),
-             ("flows-node", "flows with all peers"))
+             ("flows-node", "flows with all peers"), ("fill", "entries filled in"))
     for what, name in names:
         for n in s.sizes(what):
             ms = [v / 1000 for v in s.of(what + "-restart", "ms")] if n == max(s.sizes(what)) else []
+            held = f", {number(s.mid(what, 'flows', n))} at a time" if what.startswith("flows") and n else ""
             rows.append(
-                f"| {number(n)} {name} | {spread(s.of(what, 'active', n))} | "
+                f"| {number(n)} {name}{held} | {spread(s.of(what, 'active', n))} | "
                 f"{spread(s.of(what, 'cpu_ms_per_s', n), 2)} | "
                 f"{spread([v / 1024 for v in s.of(what, 'rss_kib', n)], 1)} | "
                 f"{spread([v / 1024 for v in s.of(what, 'tables_kib', n)], 1)} | "
@@ -67,12 +68,12 @@ def resources(s):
 
 def per_thousand(s):
     out = []
-    for what in ("flows-pair", "flows-node"):
+    for what in ("flows-pair", "flows-node", "fill"):
         sizes = s.sizes(what)
         if len(sizes) < 2:
             continue
         n = max(sizes)
-        with_, without = s.mid(what, "cpu_ms_per_s", n), s.mid(what, "cpu_ms_per_s", 0)
+        with_, without = s.mid(what, "cpu_ms_per_s", n), s.mid(what, "cpu_ms_per_s", min(sizes))
         held = s.mid(what, "flows", n)
         out.append(f"{number(held)} flows: ({number(with_, 2)} - {number(without, 2)}) ms/s / "
                    f"{number(held / 1000, 1)} = **{number((with_ - without) / held * 1000, 3)} ms of CPU per s "

@@ -13,16 +13,18 @@ PREFIX=xmscale
 help()
 {
 	cat <<'HELP'
-usage: scale.sh [--pods N] [--peers N] [--pair-flows N] [--node-flows N] [--seconds S]
-                [--rounds N] [--only WHAT]... [--out DIR] [--prefix NAME]
+usage: scale.sh [--pods N] [--peers N] [--pair-flows N] [--node-flows N] [--period-ms M]
+                [--seconds S] [--rounds N] [--only WHAT]... [--out DIR] [--prefix NAME]
 
   --pods N        pods on the node (default 250)
   --peers N       other nodes, each with an xmasqd of its own (default 50)
   --pair-flows N  flows between two nodes (default 32000)
   --node-flows N  flows of the node with all peers (default 200000)
+  --period-ms M   of these, a datagram in each flow (default 8000); below the lease, 10 s, or
+                  flows get no labels: needs the machine for itself
   --seconds S     each measurement of CPU time (default 20)
   --rounds N      of each measurement (default 3)
-  --only WHAT     one of pods, peers, flows, lookups; may be repeated (default: all)
+  --only WHAT     one of pods, peers, flows, fill, lookups; may be repeated (default: all)
   --out DIR       where results go (default bench/)
   --prefix NAME   of the beds (default xmscale)
 
@@ -38,7 +40,7 @@ HELP
 
 number_or_usage() { [[ ${1:-} =~ ^[1-9][0-9]{0,6}$ ]] || { help >&2; exit 2; }; }
 
-OUT=$ROOT/bench PODS=250 PEERS=50 PAIR=32000 NODE=200000 MEASURE=20 ROUNDS=3 ONLY=()
+OUT=$ROOT/bench PODS=250 PEERS=50 PAIR=32000 NODE=200000 PERIOD=8000 MEASURE=20 ROUNDS=3 ONLY=()
 COMMAND="scripts/scale.sh${*:+ $*}"
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -46,6 +48,7 @@ while [ $# -gt 0 ]; do
 	--peers)	number_or_usage "${2:-}"; PEERS=$2; shift 2 ;;
 	--pair-flows)	number_or_usage "${2:-}"; PAIR=$2; shift 2 ;;
 	--node-flows)	number_or_usage "${2:-}"; NODE=$2; shift 2 ;;
+	--period-ms)	number_or_usage "${2:-}"; PERIOD=$2; shift 2 ;;
 	--seconds)	number_or_usage "${2:-}"; MEASURE=$2; shift 2 ;;
 	--rounds)	number_or_usage "${2:-}"; ROUNDS=$2; shift 2 ;;
 	--only)		ONLY+=("${2:-}"); shift 2 ;;
@@ -55,9 +58,9 @@ while [ $# -gt 0 ]; do
 	*)		help >&2; exit 2 ;;
 	esac
 done
-[ ${#ONLY[@]} != 0 ] || ONLY=(pods peers flows lookups)
+[ ${#ONLY[@]} != 0 ] || ONLY=(pods peers flows fill lookups)
 for what in "${ONLY[@]}"; do
-	[[ " pods peers flows lookups " == *" $what "* ]] || { help >&2; exit 2; }
+	[[ " pods peers flows fill lookups " == *" $what "* ]] || { help >&2; exit 2; }
 done
 [ "$(id -u)" = 0 ] || { echo "scale.sh: needs root" >&2; exit 1; }
 
@@ -86,7 +89,7 @@ for tool in tools/xmt-usage tools/xmt-many prog/xmasq-prog-test; do
 done
 mkdir -p "$OUT"
 WORK=$(mktemp -d) RAW=$OUT/scale.samples
-[ ${#ONLY[@]} != 4 ] || : >"$RAW"
+[ ${#ONLY[@]} != 5 ] || : >"$RAW"
 
 # What the tools print is put together by jq; Debian's takes 30 ms to start, which is all the same here.
 ctl()    { "$BUILD/xmasqctl" --socket "/run/xmasq-$PREFIX/$1/xmasqd.sock" "${@:2}"; }
@@ -192,7 +195,9 @@ peers_bed()
 	local i nodes=()
 
 	say "$((PEERS + 1)) nodes, each with an xmasqd"
-	quietly "$BED" up --replace --nodes $((PEERS + 1)) --pods 1 --underlay bridge
+	# Without conntrack, whose table is the machine's: a flow in a tunnel takes three of its entries,
+	# those of the tunnel's packets included, and 200 000 flows more than there usually are.
+	quietly "$BED" up --replace --nodes $((PEERS + 1)) --pods 1 --underlay bridge --no-firewall
 	# Twice as many as there will be, so that slots of labels are found; the others for theirs.
 	printf 'tables: {flows: %d}\n' 524288 >"$WORK/extra.n1"
 	printf 'tables: {flows: %d}\n' 131072 >"$WORK/extra.n2"
@@ -275,12 +280,13 @@ flows()
 	until_true 30 grep -q ready "$WORK/many" || die "$(cat "$WORK/many.err")"
 	while [ $same -lt 2 ]; do
 		sleep $((period / 1000 + 1))
-		is=$(usage | jq .tables.xm_labels.used)
+		is=$(usage | jq '.tables | .xm_flows.used + .xm_labels.used')
 		[ $((is - last)) -gt $((want / 500)) ] && same=0 || same=$((same + 1))
 		last=$is
 		kill -0 $load 2>/dev/null || die "xmt-many ended: $(cat "$WORK/many.err")"
 	done
-	say "$is of $want have a label, $(status n1 flows_active) are active"
+	say "$(usage | jq -r '.tables | "\(.xm_flows.used) entries, \(.xm_labels.used) labels"') for $want flows"
+	is=$(status n1 flows)
 	cpu "$what" "$want"
 	record "$what-counters" --argjson n "$want" --argjson c "$(ctl n1 counters -a -o json)" \
 		'{ what: $what, n: $n, counters: ([$c.counters[] | { (.name): .packets }] | add) }'
@@ -295,6 +301,33 @@ flows()
 	cpu "$what" 0
 }
 
+# The same number of entries without the packets: a busy machine is not able to send enough of them
+# for all of these flows to be there at a time.
+scale_fill()
+{
+	local load
+
+	say "a table of $NODE flows, filled in"
+	quietly "$BED" up --replace --nodes 2 --pods 1 --no-firewall
+	printf 'tables: {flows: %d}\n' 524288 >"$WORK/extra.n1"
+	quietly "$BED" xmasq start n1 --lease-ms $LEASE --config-extra "$WORK/extra.n1"
+	quietly "$BED" xmasq start n2 --lease-ms $LEASE
+	inside n1p1 ping -q -c 1 -W 5 "$("$BED" ip n2p1)" >/dev/null
+	until_true 60 at_least n1 peers_up 1
+	"$TOOLS/xmt-many" --from "/run/netns/$PREFIX-n1p1=$("$BED" ip n1p1)" --to "/run/netns/$PREFIX-n2p1=$("$BED" ip n2p1)" \
+		--sports 1 --dports 1 --period-ms 4000 --seconds 3600 >"$WORK/many" &
+	load=$!
+	PIDS+=($load)
+	until_true 60 at_least n1 flows_active 1
+	cpu fill 1
+	"$TOOLS/xmt-fill" "/sys/fs/bpf/xmasq-$PREFIX-n1" "$NODE" 600 >"$WORK/log" || die "only $(cat "$WORK/log") of $NODE"
+	cpu fill "$NODE"
+	restart fill-restart flows "$NODE"
+	kill $load
+	wait $load || die "a datagram came to the wrong place: $(tail -n 1 "$WORK/many")"
+	quietly "$BED" down
+}
+
 gone() { [ "$(status n1 flows)" = 0 ]; }
 
 scale_flows()
@@ -306,9 +339,7 @@ scale_flows()
 		nodes+=("n$i")
 	done
 	ports=$((NODE / PEERS / 64 + (NODE / PEERS % 64 != 0)))
-	# Longer than a lease: nothing else would leave this machine time for anything. A flow has its
-	# entries all the same, and most of its datagrams renew a lease by the overlay.
-	flows flows-node 64 $ports 16000 "${nodes[@]}"
+	flows flows-node 64 $ports "$PERIOD" "${nodes[@]}"
 }
 
 wants() { [[ " ${ONLY[*]} " == *" $1 "* ]]; }
@@ -321,6 +352,7 @@ if wants peers || wants flows; then
 	! wants flows || scale_flows
 	quietly "$BED" down
 fi
+! wants fill || scale_fill
 if wants lookups; then
 	say "what a packet costs"
 	"$BUILD/tests/prog/xmasq-prog-test" --lookups >"$WORK/lookups"

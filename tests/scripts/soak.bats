@@ -82,7 +82,7 @@ judge() { run scripts/soak.py --out "$D"; }
 	done >"$D/scale.samples"
 	run scripts/scale.py --out "$D"
 	[ "$status" = 0 ]
-	[[ $output == *'| 8 000 flows with one peer | 7 999 | 6 (5 to 7) | 2 | 1 | 9 | - |'* ]]
+	[[ $output == *'| 8 000 flows with one peer, 8 000 at a time | 7 999 | 6 (5 to 7) | 2 | 1 | 9 | - |'* ]]
 	[[ $output == *'(6 - 2) ms/s / 8 = **0.5 ms of CPU per s for 1 000 flows**'* ]]
 	[[ $output == *'200 / 50 × 4 999 = 19 996 frames/s'* ]]
 	[[ $output == *'5 / 50 × 4 999 = 500 ms/s (50 % of a CPU)'* ]]
