@@ -4,6 +4,8 @@
 # scale.sh - one node with many pods, many peers and many flows: what its daemon takes, how soon it is
 # back after a restart, and what a packet costs. docs/scale.md says how to read the result.
 
+# shellcheck disable=SC2016 # in jq programs the variables are those of jq
+
 set -Eeuo pipefail
 
 ROOT=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
@@ -107,18 +109,16 @@ quietly() { "$@" >"$WORK/log" 2>&1 || { tail -n 40 "$WORK/log" >&2; die "$* fail
 # at_least NODE FIELD N: of status
 at_least() { [ "$(status "$1" "$2" 2>/dev/null || echo -1)" -ge "$3" ]; }
 
-# until_true SECONDS COMMAND...: and says how long it took (ms) in TOOK
+# until_true SECONDS COMMAND...
 until_true()
 {
-	local end=$((SECONDS + $1)) from
+	local end=$((SECONDS + $1))
 
-	from=$(now_ms)
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $end ] || { echo "not so in time: $*" >&2; return 1; }
 		sleep 0.02
 	done
-	TOOK=$(($(now_ms) - from))
 }
 
 # cpu WHAT N: CPU time of n1's daemon over MEASURE seconds, ROUNDS times, with N of what there are
@@ -240,7 +240,7 @@ scale_peers()
 	"$TOOLS/xmt-many" --from "/run/netns/$PREFIX-n1p1=$("$BED" ip n1p1)" "${to[@]}" --sports 1 \
 		--dports 1 --period-ms 4000 --seconds 3600 >"$WORK/many" &
 	load=$!
-	PIDS+=($load)
+	PIDS+=("$load")
 	until_true 60 at_least n1 flows_active "$PEERS"
 	cpu peers "$PEERS"
 	for ((r = 0; r < ROUNDS; r++)); do
@@ -274,7 +274,7 @@ flows()
 	"$TOOLS/xmt-many" --from "/run/netns/$PREFIX-n1p1=$("$BED" ip n1p1)" "${to[@]}" --sports "$sports" \
 		--dports "$dports" --period-ms "$period" --seconds 3600 >"$WORK/many" 2>"$WORK/many.err" &
 	load=$!
-	PIDS+=($load)
+	PIDS+=("$load")
 	# As many as there will be: until no more come.
 	local last=-1 same=0 is
 	until_true 30 grep -q ready "$WORK/many" || die "$(cat "$WORK/many.err")"
@@ -317,7 +317,7 @@ scale_fill()
 	"$TOOLS/xmt-many" --from "/run/netns/$PREFIX-n1p1=$("$BED" ip n1p1)" --to "/run/netns/$PREFIX-n2p1=$("$BED" ip n2p1)" \
 		--sports 1 --dports 1 --period-ms 4000 --seconds 3600 >"$WORK/many" &
 	load=$!
-	PIDS+=($load)
+	PIDS+=("$load")
 	until_true 60 at_least n1 flows_active 1
 	cpu fill 1
 	"$TOOLS/xmt-fill" "/sys/fs/bpf/xmasq-$PREFIX-n1" "$NODE" 600 >"$WORK/log" || die "only $(cat "$WORK/log") of $NODE"

@@ -92,7 +92,7 @@ ip_of() { "$BED" ip "$1"; }
 # ---- the load ----
 
 pods=(n1p1 n1p2 n1p3 n1p4 n2p1 n2p2 n2p3 n2p4)
-pairs=(n1p1,n2p1 n2p2,n1p2 n1p3,n2p3 n2p1,n1p3)
+pairs=('n1p1,n2p1' 'n2p2,n1p2' 'n1p3,n2p3' 'n2p1,n1p3')
 
 load_begin()
 {
@@ -136,7 +136,7 @@ sample()
 	for node in n1 n2; do
 		"$TOOLS/xmt-usage" --pid "${PID[$node]}" --pins "/sys/fs/bpf/xmasq-$PREFIX-$node" |
 			sed "s/^{/{\"node\":\"$node\",\"pods\":$(pods_attached $node),\"churned\":$(
-				cat "$WORK/churn.$node" 2>/dev/null | wc -l),/" >>"$OUT/soak.samples" ||
+				wc -l <"$WORK/churn.$node"),/" >>"$OUT/soak.samples" ||
 			die "the daemon of $node is gone: $(tail -n 5 "/run/xmasq-$PREFIX/$node/xmasqd.log")"
 	done
 }

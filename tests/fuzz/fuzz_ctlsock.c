@@ -29,7 +29,7 @@ struct conn {
 	uint32_t events;	      /* epoll's interest, 0 not in the set */
 	void *data;
 	char *in; /* sent, not read by the daemon yet */
-	size_t in_len;
+	size_t in_len, in_at;
 	size_t appetite; /* octets that the client would take now */
 	size_t got;	 /* octets of the answer */
 	unsigned int newlines;
@@ -98,9 +98,9 @@ static ssize_t sim_recv(int fd, char *buf, size_t len)
 	}
 	if (len > c->in_len)
 		len = c->in_len;
-	memcpy(buf, c->in, len);
+	memcpy(buf, c->in + c->in_at, len);
+	c->in_at += len;
 	c->in_len -= len;
-	memmove(c->in, c->in + len, c->in_len);
 	return (ssize_t)len;
 }
 
@@ -241,11 +241,19 @@ static int handle(void *arg, const struct ctl_request *req, struct json_object *
 
 static void say(struct conn *c, const void *bytes, size_t n)
 {
-	if (!n || c->no_more || c->gone)
+	char *all;
+
+	/* Some of it is more than the daemon takes; more of that says nothing new. */
+	if (!n || c->no_more || c->gone || c->in_len > 2 * CTL_LINE_MAX)
 		return;
-	c->in = realloc(c->in, c->in_len + n);
-	MUST(c->in);
-	memcpy(c->in + c->in_len, bytes, n);
+	all = malloc(c->in_len + n);
+	MUST(all);
+	if (c->in_len)
+		memcpy(all, c->in + c->in_at, c->in_len);
+	memcpy(all + c->in_len, bytes, n);
+	free(c->in);
+	c->in = all;
+	c->in_at = 0;
 	c->in_len += n;
 }
 
@@ -305,6 +313,7 @@ static void step(struct ctlsock *s, struct fuzz_in *in)
 		"{\"command\":\"version\"}",
 		"{\"command\":\"version\"}\n{\"command\":\"version\"}\n",
 	};
+	static char much[65536];
 	static const int errors[] = { EINTR, EAGAIN, EMFILE, ECONNRESET, ECONNABORTED, ENOMEM };
 	uint8_t op = fuzz_u8(in);
 	struct conn *c = pick(op >> 4);
@@ -329,9 +338,11 @@ static void step(struct ctlsock *s, struct fuzz_in *in)
 			say(c, lines[n], strlen(lines[n]));
 		return;
 	case 3: /* much, without a newline */
-		memset(buf, ' ', sizeof(buf));
-		for (n = fuzz_u8(in); c && n; n--)
-			say(c, buf, sizeof(buf));
+		if (!*much)
+			memset(much, ' ', sizeof(much));
+		n = fuzz_u8(in) * 256u;
+		if (c)
+			say(c, much, n);
 		return;
 	case 4:
 		if (c)

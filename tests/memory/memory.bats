@@ -67,11 +67,11 @@ usage() { "$BUILD/tests/tools/xmt-usage" --pid "$(pid_of n1)" --pins "$(pin_dir 
 	DAEMON=$!
 	wait_until 120 answers n1
 	inside n1p1 ping -q -c 1 -W 5 "$(ip_of n2p1)" >/dev/null
-	wait_until 60 peer_is n1 n2 up
+	wait_until 120 peer_is n1 n2 up
 	serve n2p1 tcp 4801
-	for ((i = 0; i < 30; i++)); do
+	for ((i = 0; i < 12; i++)); do
 		"$BED" pod-add n1 $((20 + i % 3)) >/dev/null
-		[ $((i % 10)) != 0 ] || wait_until 30 pod_attached n1 "$(ip_of n1p20)"
+		[ $((i % 6)) != 0 ] || wait_until 120 pod_attached n1 "$(ip_of n1p20)"
 		flow n1p1 tcp n2p1 4801 --rounds 5 >/dev/null
 		"$BED" pod-del n1 $((20 + i % 3)) >/dev/null
 	done
