@@ -111,7 +111,9 @@ def lookups(s):
     get = {(x["program"], x["flows"], x["packets_of"]): x for x in lines}
 
     def cell(program, n, which):
-        x, base = get[program, n, which], get[program, 1, which]
+        x, base = get.get((program, n, which)), get.get((program, 1, which))
+        if not x or not base:
+            return "-"
         return (f"{number(x['ns'])} ns ({number(x['min'])} to {number(x['max'])}), "
                 f"{x['ns'] / base['ns']:.2f}")
 
