@@ -14,12 +14,13 @@
 #   tests/fuzz/fuzz_*.c   -> build/fuzz/fuzz_*       clang's libFuzzer, with the core and the
 #                            TC programs built for it; `make fuzz` only
 #   tests/afxdp/          -> build/afxdp/            see tests/afxdp/afxdp.mk
+#   SANITIZE=1            -> build/sanitize/         both programs with sanitizers; tests/sanitize.sh
 #
 # Sources are found by wildcard: add a file and run make. Variables: V=1 shows the commands;
 # BUILD= is the output directory; CC, CLANG, LLVM_STRIP, BPFTOOL choose tools; LIBBPF=system|src
 # chooses the libbpf (libbpf/README.md); CFLAGS, CPPFLAGS and LDFLAGS are added to ours, EXTRA_CFLAGS
-# and EXTRA_BPF_CFLAGS at the end; SAN= builds the unit tests without sanitizers; XMASQ_VERSION is
-# the version, otherwise git's.
+# and EXTRA_BPF_CFLAGS at the end; SAN= builds the unit tests without sanitizers; SANITIZE=1 builds the
+# two programs with them, into $(BUILD)/sanitize; XMASQ_VERSION is the version, otherwise git's.
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
@@ -27,7 +28,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
+# A directory of its own: objects with and without sanitizers do not link.
 BUILD ?= build
+ifneq ($(SANITIZE),)
+override BUILD := $(patsubst %/sanitize,%,$(BUILD))/sanitize
+endif
 
 # make's own defaults are cc and no PREFIX; ours are below, the user's win.
 ifeq ($(origin CC),default)
@@ -95,8 +100,16 @@ HARDEN := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-U_FORTIFY_S
 	-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 
 CPPFLAGS_ALL = -D_GNU_SOURCE $(INCLUDES) $(LIBBPF_CFLAGS) $(PKG_CFLAGS)
-CFLAGS_ALL   = -std=gnu11 -O2 -g $(WARN) $(HARDEN) $(CPPFLAGS_ALL) $(EXTRA_CFLAGS)
-LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+CFLAGS_ALL   = -std=gnu11 -O2 -g $(WARN) $(HARDEN) $(SANITIZED) $(CPPFLAGS_ALL) $(EXTRA_CFLAGS)
+LDFLAGS_ALL  = $(SANITIZED) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+
+# What measures and makes load is not what is looked at, and has to be quick (see the tools below).
+ifneq ($(SANITIZE),)
+# gcc 12 takes the first member of a struct for all of it when the sanitizer instruments the access.
+SANITIZED = $(SAN) -fno-omit-frame-pointer -Wno-stringop-overflow
+# The checked versions of libc's functions are unknown to the sanitizers' own.
+HARDEN := -fPIE
+endif
 
 SAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_SAN = -std=gnu11 -O1 -g $(WARN) $(SAN) -fno-omit-frame-pointer $(CPPFLAGS_ALL) \
@@ -228,6 +241,7 @@ $(call obj,$(SRC_EDGE) $(SRC_D) $(SRC_PROG)): | $(SKEL)
 # The BPF side's headers are shared with the program tests alone.
 $(call obj,$(SRC_PROG)): private OBJ_FLAGS := -Itests/prog -Iheaders
 $(call obj,$(SRC_TOOLS)): private OBJ_FLAGS := -pthread
+$(call obj,$(SRC_TOOLS)) $(TOOLS): private SANITIZED :=
 
 define archive
 	$(call say,AR,$@)
@@ -333,7 +347,10 @@ GIVE_BACK = if [ -n "$$SUDO_UID" ]; then chown -Rh "$$SUDO_UID:$$SUDO_GID" $(BUI
 NEED_ROOT = [ "$$(id -u)" = 0 ] || \
 	{ echo "make $@ needs root (namespaces, BPF): run with sudo: sudo make $@" >&2; exit 1; }
 
-.PHONY: setup demo check check-all bench lint verifier format
+# What the suite "memory" runs.
+SANITIZED_TOO = $(if $(or $(if $(SUITES),,all),$(filter memory,$(SUITES))),$(BUILD_ALL) SANITIZE=1 all tools,:)
+
+.PHONY: setup demo check check-all check-sanitize bench soak scale lint verifier format
 setup: ## Install the packages that building, the demo and the tests need (Debian)
 	@scripts/setup.sh
 
@@ -346,11 +363,29 @@ demo: ## Show xmasq at work on a two-node test bed (root)
 check: ## Build and run every test (root)
 	@$(NEED_ROOT)
 	@scripts/setup.sh
-	@$(BUILD_ALL) all tests fuzzers; rc=$$?; $(GIVE_BACK); exit $$rc
+	@$(BUILD_ALL) all tests fuzzers && $(SANITIZED_TOO); rc=$$?; $(GIVE_BACK); exit $$rc
 	@tests/run.sh $(SUITES); rc=$$?; $(GIVE_BACK); exit $$rc
 
 check-all: ## The same with every kernel, overlay and mode in virtual machines; takes hours
 	@XM_VM_SET="ci all" XM_FULL=1 XM_TIMEOUT=36000 $(MAKE) check
+
+check-sanitize: ## Tests of both programs, built with ASan, LSan and UBSan (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh build demo test
+	@$(BUILD_ALL) all tests && $(BUILD_ALL) SANITIZE=1 all tools; rc=$$?; $(GIVE_BACK); exit $$rc
+	@tests/sanitize.sh $(SUITES)
+
+soak: ## 20 minutes of pods that come and go: is what xmasqd holds flat? (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh build demo test
+	@$(BUILD_ALL) all tools; rc=$$?; $(GIVE_BACK); exit $$rc
+	@scripts/soak.sh
+
+scale: ## 250 pods, 50 peers, 200 000 flows: what does xmasqd take? (root)
+	@$(NEED_ROOT)
+	@scripts/setup.sh build demo test
+	@$(BUILD_ALL) all tests; rc=$$?; $(GIVE_BACK); exit $$rc
+	@scripts/scale.sh
 
 bench: ## Measure host, overlay and xmasq (root)
 	@$(NEED_ROOT)

@@ -29,7 +29,7 @@ declare -A pkgs=(
 		libmicrohttpd-dev libxdp-dev"
 	[demo]="iproute2 iptables conntrack ethtool tcpdump iperf3 jq procps
 		iputils-ping netcat-openbsd util-linux"
-	[test]="bats libcmocka-dev gojq curl nftables wireshark-common python3 python3-scapy
+	[test]="bats libcmocka-dev valgrind gojq curl nftables wireshark-common python3 python3-scapy
 		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
 	[afxdp]="xdp-tools iproute2 ethtool nftables busybox curl iperf3 sockperf jq python3
 		iputils-ping procps"

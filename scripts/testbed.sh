@@ -60,8 +60,8 @@ A cluster made of network namespaces; the head of this script has a drawing.
 
 the bed:
   up [options]              make a bed
-      --nodes N                 nodes, 1 to 32 (default 2)
-      --pods M                  pods on each node, 0 to 200 (default 2)
+      --nodes N                 nodes, 1 to 64 (default 2)
+      --pods M                  pods on each node, 0 to 250 (default 2)
       --overlay OVERLAY         vxlan (default), geneve, ovs-vxlan, ovs-geneve, wireguard, or
                                 none: pod subnets are routed over the underlay
       --tunnel-csum on|off      UDP checksum of the tunnel's packets (default on)
@@ -83,7 +83,7 @@ using it (WHO: n1 is a node, n1p2 a pod, out the outside host, sw the switch):
                             nics (a node's interfaces on the underlay), pod-dev (the node's
                             interface to its pods), pod-mtu, tunnel-dev, tunnel-port
   pod-add NODE P [--pod KIND]
-                            make pod P (1 to 244) on NODE: "pod-add n1 3"
+                            make pod P (1 to 253) on NODE: "pod-add n1 3"
   pod-del NODE P            remove it, as a CNI does
   policy NODE deny MATCH    the CNI of NODE drops packets of pods: MATCH is any of --from WHO,
                             --to WHO (or an address), --proto P, --sport N, --dport N
@@ -91,10 +91,11 @@ using it (WHO: n1 is a node, n1p2 a pod, out the outside host, sw the switch):
   policy NODE clear         take all of them back
 
 xmasq on it:
-  xmasq start [NODE...] [--mode MODE] [--attach WAY] [--config-extra FILE]
+  xmasq start [NODE...] [--mode MODE] [--attach WAY] [--lease-ms N] [--config-extra FILE]
                             start xmasqd (all nodes by default), wait until it answers;
                             MODE is auto, veth (default), rpeer or netkit, WAY is auto
-                            (default), tcx or filter, FILE is appended to the generated YAML
+                            (default), tcx or filter, N is 1000 unless given, FILE is
+                            appended to the generated YAML
   xmasq stop [NODE...]      SIGTERM, then remove programs and pins
   xmasq kill NODE...        SIGKILL: what a crash leaves behind
   xmasq status [NODE...]    "xmasqctl status" of each node

@@ -142,8 +142,8 @@ static __always_inline void flow_set_label(const struct xm_flow_key *key, struct
 	f->label = label;
 }
 
-/* murmur3's finalizer over the tuple: labels of a node's flows spread evenly, and differ
- * from one load to the next. */
+/* murmur3's finalizer over the tuple, whole behind the ports: with less of it flows that differ
+ * in nothing else would try the same few labels. Differs from one load to the next. */
 static __always_inline __u32 label_hash(const struct xm_flow_key *key)
 {
 	__u32 h = cfg.seed ^ key->saddr;
@@ -153,11 +153,16 @@ static __always_inline __u32 label_hash(const struct xm_flow_key *key)
 	h = (h ^ h >> 13) * 0xc2b2ae35u;
 	h ^= (__u32)key->sport << 16 | key->dport;
 	h = (h ^ h >> 16) * 0x85ebca6bu;
-	return h ^ h >> 15;
+	h = (h ^ h >> 13) * 0xc2b2ae35u;
+	return h ^ h >> 16;
 }
 
 /**
  * label_allot() - owner: choose and hold a label
+ *
+ * The first two choices are always the same, so that a flow whose entry was lost finds the label
+ * that it still holds. The others change with time: nearly all labels of a peer can be used,
+ * since a flow without one chooses again at each packet.
  *
  * Return: XM_R_LABEL_ALLOTTED, or XM_R_LABEL_NONE_FREE.
  */
@@ -176,6 +181,10 @@ static __always_inline enum xm_reason label_allot(const struct xm_flow_key *key,
 			return XM_R_LABEL_ALLOTTED;
 		}
 		h += h >> 15 | 1;
+		if (i == XM_LABEL_TRIES / 2 - 1) {
+			h = (h ^ now / cfg.second) * 0x85ebca6bu;
+			h ^= h >> 16;
+		}
 	}
 	return XM_R_LABEL_NONE_FREE;
 }

@@ -4,7 +4,7 @@
 # Run the test suites and sum them up.
 #
 #   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults containers
-#                                afxdp vm (default: all, in this order)
+#                                memory afxdp vm (default: all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -17,6 +17,8 @@
 #            XM_FULL=1 all of it, and longer)
 #   containers  tests/containers/*.bats (the same with containers of containerd, Docker and podman,
 #            which scripts/setup.sh containers installs; root)
+#   memory   some of the netns suite with sanitizers (tests/sanitize.sh; `make SANITIZE=1 all tools`
+#            builds what they need) and tests/memory/*.bats (root)
 #   afxdp    build/tests/afxdp/test_* (cmocka) and tests/afxdp/e2e/*.bats (network namespaces, and
 #            Docker where there is any; root)
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
@@ -41,7 +43,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=1200 [netns]=2400
-	[faults]=1500 [containers]=600 [afxdp]=900 [vm]=3000)
+	[faults]=1500 [containers]=600 [memory]=1200 [afxdp]=900 [vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -294,6 +296,12 @@ suite_containers() {
 	run_bats tests/containers/*.bats
 }
 
+suite_memory() {
+	need_root memory || return
+	run_tap memory/sanitize "$(left)" tests/sanitize.sh --tap tests/netns/{daemon,ctl}.bats
+	run_bats tests/memory/*.bats
+}
+
 suite_afxdp() {
 	need_root afxdp || return
 	run_cmocka afxdp unit
@@ -410,7 +418,7 @@ suite_fuzz() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns faults containers afxdp vm)
+	suites=(unit edge prog fuzz scripts netns faults containers memory afxdp vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

@@ -150,7 +150,8 @@ who_ip()
 {
 	case $1 in
 	n*p*)	[[ $1 =~ ^n([0-9]+)p([0-9]+)$ ]]
-		IP=10.244.${BASH_REMATCH[1]}.$((10 + BASH_REMATCH[2])) ;;
+		# .11 to .254, then the low ones, of which .1 is the gateway's.
+		IP=10.244.${BASH_REMATCH[1]}.$((BASH_REMATCH[2] <= 244 ? 10 + BASH_REMATCH[2] : BASH_REMATCH[2] - 243)) ;;
 	n*)	IP=172.31.0.${1#n} ;;
 	# One wire between two nodes: the outside host hangs off the first.
 	out)	IP=172.31.0.254

@@ -25,8 +25,8 @@ parse_up()
 		*)		usage "up: unknown argument '$1'" ;;
 		esac
 	done
-	check_number --nodes "$NODES" 1 32
-	check_number --pods "$PODS" 0 200
+	check_number --nodes "$NODES" 1 64
+	check_number --pods "$PODS" 0 250
 	check_choice --overlay "$OVERLAY" vxlan geneve ovs-vxlan ovs-geneve wireguard none
 	check_choice --pod "$POD_KIND" "${POD_KINDS[@]}"
 	case $OVERLAY in
@@ -171,7 +171,7 @@ parse_pod()
 	[[ $2 =~ ^n[1-9][0-9]*$ ]] || usage "$1: '$2' is no node; nodes are n1 to n$NODES"
 	NODE_I=${2#n}
 	check_who "$2"
-	check_number "$1: P" "$3" 1 244
+	check_number "$1: P" "$3" 1 253
 	POD_P=$3
 }
 

@@ -26,7 +26,7 @@ xmasqd_config()
 	printf '%s\n' "mode: $MODE" \
 		"attach: $ATTACH" \
 		'masquerade_port: 18477' \
-		'lease_ms: 1000' \
+		"lease_ms: $LEASE" \
 		"pin_dir: /sys/fs/bpf/xmasq-$PREFIX-$1" \
 		"control_socket: $dir/xmasqd.sock" \
 		"state_dir: $dir" \
@@ -118,12 +118,13 @@ nodes_or_all()
 
 xmasq_start()
 {
-	local mode=veth attach=auto extra='' nodes=()
+	local mode=veth attach=auto lease=1000 extra='' nodes=()
 
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--mode)		need_value "$@"; mode=$2; shift 2 ;;
 		--attach)	need_value "$@"; attach=$2; shift 2 ;;
+		--lease-ms)	need_value "$@"; lease=$2; shift 2 ;;
 		--config-extra)	need_value "$@"; extra=$2; shift 2 ;;
 		-*)		usage "xmasq start: unknown option '$1'" ;;
 		*)		nodes+=("$1"); shift ;;
@@ -131,11 +132,12 @@ xmasq_start()
 	done
 	check_choice 'xmasq start: --mode' "$mode" auto veth rpeer netkit
 	check_choice 'xmasq start: --attach' "$attach" auto tcx filter
+	check_number 'xmasq start: --lease-ms' "$lease" 200 10000
 	[ -z "$extra" ] || [ -r "$extra" ] || die "--config-extra: cannot read '$extra'"
 	nodes_or_all "${nodes[@]}"
 	need_program xmasqd
 	need_program xmasqctl
-	MODE=$mode ATTACH=$attach EXTRA=$extra
+	MODE=$mode ATTACH=$attach LEASE=$lease EXTRA=$extra
 	run_all xmasqd_start "${NODE_LIST[@]}" || exit 1
 }
 

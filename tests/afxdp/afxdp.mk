@@ -7,7 +7,7 @@
 #   tests/afxdp/router/*.c      -> build/afxdp/xsk-router
 #   tests/afxdp/tools/NAME.c    -> build/afxdp/NAME         other routers, load generators
 #   tests/afxdp/unit/test_*.c   -> build/tests/afxdp/test_* sanitized
-#   tests/afxdp/fuzz/fuzz_*.c   -> build/afxdp/fuzz_*       clang's libFuzzer; `make afxdp-fuzz` only
+#   tests/afxdp/fuzz/fuzz_*.c   -> build/afxdp/fuzz_*       clang's libFuzzer; `make fuzz` only
 
 AFXDP     := tests/afxdp
 AFXDP_OUT := $(BUILD)/afxdp
@@ -79,13 +79,12 @@ $(AFXDP_OUT)/fuzz_%: $(AFXDP)/fuzz/fuzz_%.c $(SRC_AFXDP_CORE) $(SRC_AFXDP_HELP) 
 		$(wildcard $(AFXDP)/core/*.h $(AFXDP)/unit/*.h) tests/fuzz/fuzz.h | $(VERSION_H)
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(AFXDP_FUZZ_FLAGS) -o $@ $(filter %.c,$^) -ljson-c
+	$(Q)$(FUZZ_CC) $(AFXDP_FUZZ_FLAGS) -o $@ $(filter %.c,$^) -ljson-c
 
-FUZZ_SECONDS ?= 30
+fuzzers: $(AFXDP_FUZZ)
+
 afxdp-fuzz: $(AFXDP_FUZZ) ## Fuzz the AF_XDP router for FUZZ_SECONDS (30)
-	@mkdir -p $(AFXDP_OUT)/corpus
-	@$(AFXDP_OUT)/fuzz_router -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
-		-artifact_prefix=$(AFXDP_OUT)/crash- $(AFXDP_OUT)/corpus $(AFXDP)/fuzz/corpus
+	@tests/fuzz/run.sh router
 
 -include $(patsubst %.o,%.d,$(call obj,$(SRC_AFXDP_CORE) $(SRC_AFXDP) $(SRC_AFXDP_TOOL)) \
 	$(call san,$(SRC_AFXDP_CORE) $(SRC_AFXDP_UNIT) $(SRC_AFXDP_HELP)))

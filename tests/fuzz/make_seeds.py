@@ -225,7 +225,49 @@ def texts():
     write("text", "ifname", b"aacali-0123456")
 
 
+# ---- ctlsock: steps, see step(); a client is chosen by the upper half ----
+
+def ctlsock():
+    come, said, asks, much, ends, goes, takes, later, fails, size, flush, turn = range(12)
+
+    def some(n):
+        return bytes([takes, n >> 8, n & 255])
+
+    write("ctlsock", "one-request", bytes([come, turn, asks, 0]) + some(400) + bytes([turn, turn]))
+    line = b'{"command":"status"}\n'
+    write("ctlsock", "in-pieces", bytes([come, turn]) + b"".join(bytes([said, 1, c, turn]) for c in line)
+          + b"".join(some(7) + bytes([turn]) for _ in range(12)))
+    write("ctlsock", "no-newline-but-an-end", bytes([come, asks, 4, turn, ends]) + some(500) + bytes([turn]))
+    write("ctlsock", "too-much", bytes([come, turn]) + bytes([much, 255, turn] * 3 + [much, 255]) + bytes([turn] * 60)
+          + some(500) + bytes([turn]))
+    write("ctlsock", "many", bytes([come] * 24 + [turn]) + b"".join(bytes([k << 4 | asks, 0]) for k in range(16))
+          + bytes([turn]) + b"".join(bytes([k << 4 | takes, 1, 0]) for k in range(16)) + bytes([turn, turn]))
+    write("ctlsock", "idle", bytes([come, come, turn, later, 200, later, 200, turn]))
+    write("ctlsock", "no-appetite", bytes([size, 0xFF, 0xFF, come, asks, 0, turn]) + some(65535)
+          + bytes([turn, later, 100, turn, goes, turn]))
+    write("ctlsock", "no-descriptor", bytes([come, fails, 2, turn, come, turn, later, 30, turn]))
+    write("ctlsock", "flush", bytes([come, come, size, 1, 0, turn, asks, 0, turn]) + some(90) + bytes([flush, 50]))
+
+
+# ---- state ----
+
+def state():
+    good = (b"set net.netfilter.nf_conntrack_tcp_be_liberal 1 0\n"
+            b"port net.ipv4.ip_local_reserved_ports 18477 80,443\n")
+    for now in range(4):
+        write("state", "sysctl-%d" % now, bytes([1, now, 1]) + good)
+    write("state", "sysctl-read-only", bytes([1, 0, 0]) + good)
+    write("state", "sysctl-empty-before", bytes([1, 0, 1]) + b"port net.ipv4.ip_local_reserved_ports 18477 \n")
+    write("state", "sysctl-odd", bytes([1, 0, 1]) + b"set ../../etc/passwd 1 0\nset net..x 1 0\nport a 99999 \nset a\n")
+    write("state", "sysctl-cut", bytes([1, 0, 1]) + good[:40])
+    write("state", "sysctl-many", bytes([1, 0, 1]) + b"".join(b"set a.b%d 1 0\n" % i for i in range(20)))
+    write("state", "qdiscs", bytes([0, 0, 0]) + b"4026531840 4\n4026531840 6\n4026532000 2\n4026532000 2\n")
+    write("state", "qdiscs-odd", bytes([0, 0, 0]) + b"0 1\n1 0\n1\n1 2 3\n18446744073709551616 1\n1 4294967297\n-1 -1\n")
+
+
 if __name__ == "__main__":
+    ctlsock()
+    state()
     prog()
     hello()
     nl()

@@ -3,7 +3,8 @@
 #
 # Run the fuzz targets, one after the other.
 #
-#   tests/fuzz/run.sh [--tap] [TARGET...]     targets: tests/fuzz/fuzz_TARGET.c (default: all)
+#   tests/fuzz/run.sh [--tap] [TARGET...]     targets: tests/fuzz/fuzz_TARGET.c, and "router" of
+#                                             tests/afxdp/fuzz (default: all)
 #
 # Each target first runs its inputs once, those of tests/fuzz/corpus/TARGET and those that earlier
 # runs found, then makes its own for FUZZ_SECONDS. A table tells what came of it, or with --tap two
@@ -29,7 +30,7 @@ for arg; do
 	esac
 done
 if [ ${#targets[@]} = 0 ]; then
-	for src in tests/fuzz/fuzz_*.c; do
+	for src in tests/fuzz/fuzz_*.c tests/afxdp/fuzz/fuzz_*.c; do
 		name=$(basename "$src" .c)
 		targets+=("${name#fuzz_}")
 	done
@@ -44,15 +45,24 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
+# Sets program and seeds of TARGET
+where() {
+	program=$BUILD/fuzz/fuzz_$1 seeds=tests/fuzz/corpus/$1
+	[ ! -e "tests/afxdp/fuzz/fuzz_$1.c" ] ||
+		program=$BUILD/afxdp/fuzz_$1 seeds=tests/afxdp/fuzz/corpus
+}
+
 # fuzz TARGET ARG...: run it with its output in $log
 fuzz() {
 	local t=$1 args=()
 	shift
+	# Its packets are longer than libFuzzer thinks from the seeds.
+	[ "$t" != router ] || args+=(-max_len=4096)
 	[ ! -f "tests/fuzz/$t.dict" ] || args+=("-dict=tests/fuzz/$t.dict")
 	mkdir -p "$BUILD/fuzz/corpus/$t"
-	"$BUILD/fuzz/fuzz_$t" -artifact_prefix="$BUILD/fuzz/crash-$t-" -timeout=20 \
+	"$program" -artifact_prefix="$BUILD/fuzz/crash-$t-" -timeout=20 \
 		-rss_limit_mb="${FUZZ_LIMIT:-2048}" -seed="${FUZZ_SEED:-0}" -print_final_stats=1 \
-		"${args[@]}" "$@" "$BUILD/fuzz/corpus/$t" "tests/fuzz/corpus/$t" >"$log" 2>&1 \
+		"${args[@]}" "$@" "$BUILD/fuzz/corpus/$t" "$seeds" >"$log" 2>&1 \
 		</dev/null &
 	child=$!
 	wait $child
@@ -86,8 +96,9 @@ result() {
 [ $tap = yes ] || printf '%-10s %7s %12s %8s %8s  %s\n' target inputs executions edges features crashes
 for t in "${targets[@]}"; do
 	rc=0 runs=0 edges=0 features=0
-	if [ ! -x "$BUILD/fuzz/fuzz_$t" ]; then
-		echo "$BUILD/fuzz/fuzz_$t is not built: run 'make fuzzers'" >"$log"
+	where "$t"
+	if [ ! -x "$program" ]; then
+		echo "$program is not built: run 'make fuzzers'" >"$log"
 		result 1 "$t: is built"
 		continue
 	fi
@@ -102,7 +113,7 @@ for t in "${targets[@]}"; do
 	input=-
 	[ $rc = 0 ] || input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
 	[ $tap = yes ] || printf '%-10s %7s %12s %8s %8s  %s\n' "$t" \
-		"$(find "$BUILD/fuzz/corpus/$t" "tests/fuzz/corpus/$t" -type f | wc -l)" \
+		"$(find "$BUILD/fuzz/corpus/$t" "$seeds" -type f | wc -l)" \
 		"${runs:-?}" "${edges:-?}" "${features:-?}" \
 		"${input:-yes}"
 done

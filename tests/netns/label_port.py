@@ -31,7 +31,8 @@ def main():
         h = ((h ^ h >> 13) * 0xC2B2AE35) & MASK
         h ^= socket.htons(sport) << 16 | socket.htons(int(dport))
         h = ((h ^ h >> 16) * 0x85EBCA6B) & MASK
-        if (h ^ h >> 15) & 0x7FFF == int(label):
+        h = ((h ^ h >> 13) * 0xC2B2AE35) & MASK
+        if (h ^ h >> 16) & 0x7FFF == int(label):
             print(sport)
             return
 

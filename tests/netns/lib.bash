@@ -20,6 +20,8 @@
 #   XM_OVERLAY, XM_UNDERLAY, XM_POD, XM_TUNNEL_CSUM
 #			testbed.sh up --overlay, --underlay, --pod, --tunnel-csum, unless the file
 #			gives its own (defaults: those of testbed.sh)
+#   XM_BED		first half of the beds' names (default xmt): another one for a second run of a
+#			file at the same time
 #   XM_SLOW		how many times slower than a real machine this one is; measured unless given
 #
 # What the bed has instead of literals: NIC (NICS: all of them; OUT_NIC: of "out"), POD_DEV,
@@ -49,7 +51,8 @@ bed_env()
 	export FLOW=$BUILD/tests/tools/xmt-flow NETNS=$BATS_TEST_DIRNAME
 	export XM_MODE=${XM_MODE:-veth} XM_ATTACH=${XM_ATTACH:-auto} XM_SLOW
 	export MPROG=$BUILD/tests/tools/xmt-mprog
-	XMASQ_BED=xmt$(basename "$BATS_TEST_FILENAME" .bats)
+	export XM_BED=${XM_BED:-xmt}
+	XMASQ_BED=$XM_BED$(basename "$BATS_TEST_FILENAME" .bats)
 	unset XMASQ_TESTBED_FAIL_AT
 	[ "$(id -u)" = 0 ] || { echo "needs root: sudo make check" >&2; return 1; }
 	[[ -x $FLOW && -x $MPROG ]] || { echo "$FLOW or $MPROG is missing: run 'make tools'" >&2; return 1; }

@@ -4,6 +4,7 @@
  *
  *   xmasq-prog-test [--seed N] [--rounds N] [--only TEXT]
  *   xmasq-prog-test --verifier [OBJ]
+ *   xmasq-prog-test --lookups
  */
 #include <errno.h>
 #include <getopt.h>
@@ -37,7 +38,8 @@ struct options options = { .seed = 20240229, .rounds = 100000 };
 
 static int usage(const char *name)
 {
-	fprintf(stderr, "usage: %s [--seed N] [--rounds N] [--only TEXT] | --verifier [OBJ]\n",
+	fprintf(stderr,
+		"usage: %s [--seed N] [--rounds N] [--only TEXT] | --verifier [OBJ] | --lookups\n",
 		name);
 	return 2;
 }
@@ -49,10 +51,11 @@ int main(int argc, char **argv)
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "verifier", no_argument, NULL, 'v' },
+		{ "lookups", no_argument, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *only = NULL;
-	bool verifier = false;
+	bool verifier = false, lookups = false;
 	int c, err, failed;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -69,6 +72,9 @@ int main(int argc, char **argv)
 		case 'v':
 			verifier = true;
 			break;
+		case 'l':
+			lookups = true;
+			break;
 		default:
 			return usage(argv[0]);
 		}
@@ -77,6 +83,8 @@ int main(int argc, char **argv)
 		return verifier_report(argv[optind]) ? 1 : 0;
 	if (optind < argc)
 		return usage(argv[0]);
+	if (lookups)
+		return lookups_report() ? 1 : 0;
 
 	err = nodes_open();
 	if (err) {

@@ -25,6 +25,8 @@ const char *const hook_names[HOOKS] = {
 
 __u64 reasons_covered;
 
+int node_flows = 64, node_labels = 1024, node_peers = 16;
+
 struct node node_a = {
 	.name = "A",
 	.addr = ADDR_A,

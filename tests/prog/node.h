@@ -34,9 +34,9 @@
 #define MASQ_PORT XM_MASQ_PORT_DEFAULT
 
 /* Small tables, and times so long that no test can outrun them. */
-#define N_FLOWS	   64
-#define N_LABELS   1024
-#define N_PEERS	   16
+#define N_FLOWS	   node_flows
+#define N_LABELS   node_labels
+#define N_PEERS	   node_peers
 #define MARK	   0x5ec2e7u
 #define LEASE	   100000u
 #define IN_LEASE   150000u
@@ -90,6 +90,9 @@ struct node {
 };
 
 extern struct node node_a, node_b;
+
+/* Sizes of the tables; other ones before nodes_open() only. Peers are one page at most. */
+extern int node_flows, node_labels, node_peers;
 
 /** struct outcome - what a run did; @reasons has those counted, @n how often */
 struct outcome {

@@ -36,4 +36,7 @@ void suite_reasons(void);
  */
 int verifier_report(const char *path);
 
+/** lookups_report() - what a packet costs by the number of flows, as JSON. Return: 0 or -errno */
+int lookups_report(void);
+
 #endif

@@ -201,6 +201,15 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 		line(out, o, "peers", TABLE_WARN,
 		     "%" PRIu64 " times no room for an address: raise tables.peers",
 		     jsonx_u64(s, "peers_refused"));
+	if (jsonx_u64(s, "flows_refused"))
+		line(out, o, "flows", TABLE_WARN,
+		     "%" PRIu64
+		     " times no room for a flow since the tables were made: raise tables.flows",
+		     jsonx_u64(s, "flows_refused"));
+	if (jsonx_u64(s, "labels_refused"))
+		line(out, o, "labels", TABLE_WARN,
+		     "%" PRIu64 " times no free label among those tried: raise tables.flows",
+		     jsonx_u64(s, "labels_refused"));
 	if (jsonx_u64(s, "bad_events"))
 		line(out, o, "hello", TABLE_WARN, "%" PRIu64 " messages were not understood",
 		     jsonx_u64(s, "bad_events"));

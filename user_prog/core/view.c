@@ -151,6 +151,8 @@ struct json_object *view_status_json(const struct view_status *s)
 	     put_unless_0(o, "frames_failed", s->frames_failed) &&
 	     put_unless_0(o, "peers_refused", s->peers_refused) &&
 	     put_unless_0(o, "bad_events", s->bad_events) &&
+	     put_unless_0(o, "flows_refused", s->flows_refused) &&
+	     put_unless_0(o, "labels_refused", s->labels_refused) &&
 	     jsonx_put(o, "tables",
 		       list_json(s->tables, s->n_tables, sizeof(*s->tables), fill_table)) &&
 	     jsonx_put(o, "sysctls",

@@ -63,10 +63,12 @@ struct view_status {
 	uint64_t masqueraded, restored, overlay; /* packets */
 	uint64_t local; /* packets from pod to pod of this node; in the JSON only when not 0 */
 	uint64_t netlink_overruns;
-	/* Trouble with peers; in the JSON only when not 0. */
+	/* Trouble; in the JSON only when not 0. */
 	uint64_t frames_failed; /* ours that the kernel did not take */
 	uint64_t peers_refused; /* addresses that found no slot */
 	uint64_t bad_events;	/* hellos and probes that were not understood */
+	uint64_t flows_refused; /* packets whose flow found no room */
+	uint64_t labels_refused;
 	const struct view_table *tables;
 	unsigned int n_tables;
 	const struct view_sysctl *sysctls;

@@ -240,6 +240,7 @@ static int start(struct daemon *d)
 	peers_want_reports(d);
 	/* What there is of earlier runs is known before anybody asks. */
 	datapath_recycle(&d->dp, DAEMON_FLOW_IDLE_MS, &d->use);
+	limits_check(d);
 	d->periodic_ms = clock_ms();
 	web_sync(d);
 	return 0;
@@ -348,6 +349,7 @@ static void periodic(struct daemon *d)
 	err = datapath_recycle(&d->dp, DAEMON_FLOW_IDLE_MS, &d->use);
 	if (err < 0)
 		log_ratelimited(CONFIG_LOG_WARN, 1, "cannot recycle flows: %s", strerror(-err));
+	limits_check(d);
 	if (conntrack_check(d))
 		peers_apply_all(d);
 	datapath_repin(&d->dp);
@@ -378,7 +380,7 @@ static int loop(struct daemon *d)
 		if (d->dirty)
 			sync_now(d);
 		now = clock_ms();
-		/* Every wake-up may have brought a hello or a request: ticks are cheap. */
+		/* Every wake-up may have brought a hello or a request. */
 		next = peers_tick(d);
 		hello_at = next == UINT64_MAX ? UINT64_MAX : now + next;
 		if (now >= recycle_at) {

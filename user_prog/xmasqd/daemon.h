@@ -59,6 +59,20 @@ struct attach_failure {
 
 struct httpd;
 
+/* Tables that may be full. */
+enum limit {
+	LIMIT_FLOWS,
+	LIMIT_LABELS,
+	LIMIT_PEERS,
+	LIMITS
+};
+
+struct limit_state {
+	bool known;	  /* count was read once */
+	uint64_t count;	  /* of what found no room */
+	uint64_t last_ms; /* when it last grew, 0 when that has been said to be over */
+};
+
 struct daemon {
 	struct config cfg;
 	const char *config_path;
@@ -76,6 +90,7 @@ struct daemon {
 	uint64_t stale_retry_ms;
 	struct datapath_use use;   /* of the last recycler run */
 	unsigned int local_protos; /* bits of what is accelerated between pods of this node */
+	struct limit_state limits[LIMITS];
 
 	struct rtnl *rtnl;
 	struct inventory inv;
@@ -92,6 +107,7 @@ struct daemon {
 
 	struct hello_config hello_cfg; /* until peers_start() */
 	struct hello hello;
+	uint64_t tick_ms; /* of the last peers_tick() that did something */
 	struct packet packet;
 
 	struct sysctl *sysctl;
@@ -183,6 +199,10 @@ void peers_apply_all(struct daemon *d);
 /* conntrack.c: the sysctls that acceleration needs */
 int conntrack_open(struct daemon *d);
 int conntrack_start(struct daemon *d);
+/* limits.c */
+/** limits_check() - logs it when a table has become full, or has sufficed for a while */
+void limits_check(struct daemon *d);
+
 /** conntrack_check() - somebody may have changed the sysctl; true when tcp_ok changed */
 bool conntrack_check(struct daemon *d);
 /**

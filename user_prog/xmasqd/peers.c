@@ -194,6 +194,13 @@ uint64_t peers_tick(struct daemon *d)
 
 	if (!d->hello.n_peers)
 		return UINT64_MAX;
+	/*
+	 * The loop asks after each event, and peers cause as many events as there are peers: with
+	 * a walk over all of them each time, the work would grow with the square of their number.
+	 */
+	if (now < d->tick_ms + HELLO_TICK_MS)
+		return d->tick_ms + HELLO_TICK_MS - now;
+	d->tick_ms = now;
 	datapath_clock(&d->dp);
 	note_traffic(d, now);
 	before = calloc(d->hello.max_peers, sizeof(*before));

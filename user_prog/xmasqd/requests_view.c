@@ -137,6 +137,8 @@ int requests_status(struct daemon *d, struct json_object **result)
 	s.frames_failed = d->packet.failed;
 	s.peers_refused = d->hello.table_full;
 	s.bad_events = d->hello.bad_events;
+	s.flows_refused = c[XM_R_FLOW_TABLE_FULL].packets;
+	s.labels_refused = c[XM_R_LABEL_NONE_FREE].packets;
 	tables[0] = (struct view_table){ "flows", d->use.flows, d->cfg.flows,
 					 datapath_flows_bytes(&d->dp) };
 	tables[1] = (struct view_table){ "labels", d->use.labels, d->cfg.flows,
