@@ -73,7 +73,9 @@
 	X(HELPER_FAILED, "helper-failed", DROP, "a kernel helper failed after the packet changed") \
 	X(ODD_CSUM, "odd-csum", OVERLAY, "its checksum is not the one that will be completed")     \
 	X(NACK_UNHEEDED, "nack-unheeded", EVENT, "NACK or ICMP error not believed: rate limit")    \
-	X(TOO_BIG, "too-big", OVERLAY, "larger than the underlay interface takes")
+	X(TOO_BIG, "too-big", OVERLAY, "larger than the underlay interface takes")                 \
+	X(POLICY_DENIED, "policy-denied", DROP, "denied by a rule of policy")                      \
+	X(POLICY_OVERLAY, "policy-overlay", OVERLAY, "kept on the overlay by a rule of policy")
 
 enum xm_reason {
 #define X(name, str, kind, text) XM_R_##name,

@@ -5,6 +5,7 @@
 
 #include "flow.h"
 #include "parse.h"
+#include "policy.h"
 
 /* The packet goes to the CNI and may be the evidence for an egress lease. */
 static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, enum xm_reason why)
@@ -186,12 +187,19 @@ static __always_inline int masquerade_fast(struct __sk_buff *skb, __u32 pod, __u
 	}
 }
 
-/* As masquerade_any() */
+/* As masquerade_any(); XM_R_POLICY_DENIED means drop */
 static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, int inside,
 						 __u32 *ifindex)
 {
+	enum xm_reason r;
+
 	if (masquerade_fast(skb, pod, ifindex))
 		return XM_R_MASQUERADED;
+	if (policy_on) {
+		r = policy_out(skb, pod);
+		if (r)
+			return r;
+	}
 	return masquerade_any(skb, pod, inside, ifindex);
 }
 

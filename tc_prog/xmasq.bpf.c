@@ -18,6 +18,7 @@
  *   restore.h      node packet to pod's packet; what is refused
  *   observe.h      flows, leases and labels learned from the overlay
  *   flow.h label.h the two tables
+ *   policy.h       rules for what pods send and get
  *   control.h nack.h  what goes up to the daemon and back to the peer
  */
 #include "masquerade.h"
@@ -54,7 +55,9 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	if (skb->mark == cfg.mark)
 		skb->mark = 0;
 	r = pod_sends(skb, skb->ifindex, 0, &ifindex);
-	return r == XM_R_MASQUERADED ? bpf_redirect(ifindex, 0) : TC_ACT_UNSPEC;
+	if (r == XM_R_MASQUERADED)
+		return bpf_redirect(ifindex, 0);
+	return r == XM_R_POLICY_DENIED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /*
@@ -69,7 +72,7 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 
 	r = pod_sends(skb, instance_pod(), 1, &ifindex);
 	if (r != XM_R_MASQUERADED)
-		return TC_ACT_UNSPEC;
+		return r == XM_R_POLICY_DENIED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
 	 * chose is not for the node's queues. */
 	skb->priority = 0;
@@ -80,6 +83,18 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 SEC("tc")
 int xmasq_pod_ingress(struct __sk_buff *skb)
 {
+	enum xm_reason r;
+
+	if (policy_on) {
+		r = policy_in(skb);
+		if (r == XM_R_POLICY_DENIED) {
+			count_bytes(r, skb->len);
+			return TC_ACT_SHOT;
+		}
+		/* The way there is the overlay: nothing to be learned. */
+		if (r)
+			return TC_ACT_UNSPEC;
+	}
 	observe_delivery(skb);
 	return TC_ACT_UNSPEC;
 }
