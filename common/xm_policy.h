@@ -66,7 +66,7 @@ struct xm_rule {
 /* Of a packet that no rule matches: allowed, and no counter. */
 #define XM_VERDICT_NONE	     0xffffu
 #define XM_VERDICT_ACTION(v) ((v) >> 16)
-#define XM_VERDICT_SLOT(v)   ((v) & 0xffff)
+#define XM_VERDICT_SLOT(v)   ((v)&0xffff)
 
 struct xm_policy_half {
 	__u32 n[XM_POLICY_DIRS];
@@ -118,9 +118,8 @@ static inline __attribute__((always_inline)) __u32 xm_rule_misses(const struct x
 }
 
 /** xm_policy_decide() - the verdict of the first rule that matches, else XM_VERDICT_NONE */
-static inline __attribute__((always_inline)) __u32 xm_policy_decide(const struct xm_policy_half *h,
-								    const struct xm_policy_packet *p,
-								    int dir)
+static inline __attribute__((always_inline)) __u32
+xm_policy_decide(const struct xm_policy_half *h, const struct xm_policy_packet *p, int dir)
 {
 	__u32 n = h->n[dir];
 
@@ -128,8 +127,7 @@ static inline __attribute__((always_inline)) __u32 xm_policy_decide(const struct
 #pragma clang loop unroll(disable)
 #endif
 	for (__u32 i = 0; i < XM_RULES_MAX; i++) {
-		const struct xm_rule *r =
-			&h->rule[dir == XM_POLICY_OUT ? i : XM_RULES_MAX - 1 - i];
+		const struct xm_rule *r = &h->rule[dir == XM_POLICY_OUT ? i : XM_RULES_MAX - 1 - i];
 
 		if (i >= n)
 			break;

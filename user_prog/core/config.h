@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "listen.h"
+#include "policy.h"
 #include "xm_limits.h"
 #include "xm_types.h"
 
@@ -96,6 +97,8 @@ struct config {
 	bool reserve_port;
 
 	char metrics_listen[LISTEN_MAX]; /* see listen_parse(); "" off */
+
+	struct policy_list policy; /* rules; each has a name */
 
 	enum config_log_level log_level;
 	enum config_log_format log_format;
