@@ -72,7 +72,9 @@ struct daemon {
 	char nodes_unused[128]; /* underlay addresses that found no room there */
 	bool stale;		/* the programs know other addresses than these */
 	uint64_t stale_retry_ms;
-	struct datapath_use use; /* of the last recycler run */
+	struct policy_list live;   /* rules; those of the file are in cfg */
+	struct policy_order rules; /* both, in force; points into both */
+	struct datapath_use use;   /* of the last recycler run */
 
 	struct rtnl *rtnl;
 	struct inventory inv;
