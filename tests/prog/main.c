@@ -29,6 +29,7 @@ static const struct {
 	{ "life", suite_life },
 	{ "live", suite_live },
 	{ "trace", suite_trace },
+	{ "policy", suite_policy },
 	{ "fuzz", suite_fuzz },
 };
 

@@ -22,6 +22,7 @@ void suite_pod_ingress(void);
 void suite_life(void);
 void suite_live(void);
 void suite_trace(void);
+void suite_policy(void);
 void suite_fuzz(void);
 
 /** suite_reasons() - last: every reason was seen by the suites before, or is listed */
