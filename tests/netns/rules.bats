@@ -350,3 +350,29 @@ stopped_udp() { ! flow_active n1 "$UDP" && [ "$(rule_packets n1 file1)" -gt 0 ];
 	run -1 ctl n1 policy del filed
 	[[ $output == *'remove it there and reload'* ]]
 }
+
+# ---- docs/policy.md ---------------------------------------------------------------
+
+@test "every example of docs/policy.md is understood, and does what is said there" {
+	local line n=0
+
+	while read -r line; do
+		# shellcheck disable=SC2086 # words
+		run -0 ctl n1 ${line#xmasqctl }
+		echo "$line: $output"
+		n=$((n + 1))
+		case $line in
+		*'policy test'*) [[ $output == 'egress   deny, by rule no-mail ('* ]] ;;
+		*'policy list'*) [[ $output == *dns-answers*look-at-it* ]] ;;
+		esac
+	done < <(grep '^xmasqctl policy' docs/policy.md)
+	[ $n -ge 9 ]
+	rules_are n1 'any(.rules[]; .name == "look-at-it") | not'
+	# The lowest number first.
+	rules_are n1 '[.rules[].name] == ["app", "dns-answers", "nobody-else", "mailer", "no-mail"]'
+	no_live_rules n1
+	mapfile -t yaml < <(sed -n '/^```yaml/,/^```$/{/^```/d;p}' docs/policy.md)
+	[ ${#yaml[@]} = 3 ]
+	reload n1 "${yaml[@]}"
+	rules_are n1 '[.rules[].origin] == ["file", "file"]'
+}

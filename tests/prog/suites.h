@@ -25,6 +25,10 @@ void suite_trace(void);
 void suite_policy(void);
 void suite_fuzz(void);
 
+struct node;
+/** policy_rules() - the node's programs have these rules until node_reset(); NULL ends the list */
+void policy_rules(struct node *node, const char *const *texts);
+
 /** suite_reasons() - last: every reason was seen by the suites before, or is listed */
 void suite_reasons(void);
 

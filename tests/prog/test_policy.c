@@ -442,6 +442,12 @@ static void last(void)
 	}
 }
 
+void policy_rules(struct node *node, const char *const *texts)
+{
+	n = node;
+	rules(texts);
+}
+
 void suite_policy(void)
 {
 	egress(&node_a, IPPROTO_TCP);
