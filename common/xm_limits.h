@@ -32,6 +32,9 @@
 /* Size of the pinned table of counters: room for reasons yet to come. */
 #define XM_COUNTERS 128
 
+/* Rules of "policy": half of them from the configuration, half live. */
+#define XM_RULES_MAX 256
+
 /* Overlay ports that can be recognised at once. */
 #define XM_OVERLAYS_MAX 4
 

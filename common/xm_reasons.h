@@ -74,7 +74,9 @@
 	X(ODD_CSUM, "odd-csum", OVERLAY, "its checksum is not the one that will be completed")     \
 	X(NACK_UNHEEDED, "nack-unheeded", EVENT, "NACK or ICMP error not believed: rate limit")    \
 	X(TOO_BIG, "too-big", OVERLAY, "larger than the interface takes that it would be put on")  \
-	X(LOCAL, "local", FAST, "went straight from one pod of this node to another")
+	X(LOCAL, "local", FAST, "went straight from one pod of this node to another")              \
+	X(POLICY_DENIED, "policy-denied", DROP, "denied by a rule of policy")                      \
+	X(POLICY_OVERLAY, "policy-overlay", OVERLAY, "kept on the overlay by a rule of policy")
 
 enum xm_reason {
 #define X(name, str, kind, text) XM_R_##name,

@@ -3,10 +3,32 @@
 #
 # bash completion of xmasqctl.
 
+# The words behind "policy", by the one before.
+_xmasqctl_policy()
+{
+	local next
+
+	case $prev in
+	policy) next='list add del test' ;;
+	list) return ;;
+	test) next='tcp udp icmp sctp' ;;
+	add) next='allow deny overlay' ;;
+	allow | deny | overlay) next='egress ingress' ;;
+	del)
+		next=$("${words[0]}" policy list -o json 2>/dev/null |
+			sed -n 's/^ *"name": *"\([^"]*\)".*/\1/p')
+		;;
+	from | to) next=any ;;
+	port | priority | name | protocol) return ;;
+	*) next='tcp udp icmp sctp protocol from to port priority name' ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$next" -- "$cur")
+}
+
 _xmasqctl()
 {
 	local cur prev words cword
-	local commands='status pods flows peers counters flush cleanup config trace monitor bugtool version help'
+	local commands='status pods flows peers counters flush cleanup config trace policy monitor bugtool version help'
 	local options='--socket --output -o --no-color --help -h --version -V'
 	local word command='' i skip=''
 
@@ -55,6 +77,8 @@ _xmasqctl()
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 	elif [[ -z $command ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
+	elif [[ $command == policy ]]; then
+		_xmasqctl_policy
 	fi
 } &&
 	complete -F _xmasqctl xmasqctl

@@ -7,6 +7,7 @@
 #define XM_MAPS_H
 
 #include "xm_bpf.h"
+#include "xm_policy.h"
 
 /* Set before loading, constant while loaded. Read with the qualifier in place only:
  * clang folds a read through a cast that drops "volatile" to the initial zero. */
@@ -19,6 +20,9 @@ __u32 nic_frame_max = 0xffffffff;
 /* 64-bit jiffies until which leases of flows between pods of this node are granted; put off by the
  * daemon, since without it nobody hears of pods that go. 0: never. */
 __u64 local_until;
+
+/* There are rules. Kept up to date by the daemon. */
+__u32 policy_on = 0;
 
 /* Filled by xmasq_clock. */
 struct xm_clock xm_clock;
@@ -102,6 +106,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xm_counter);
 } xm_counters SEC(".maps");
+
+/* Rules, and what each of them has decided, by the slot in its verdict. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct xm_policy);
+} xm_policy SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XM_RULES_MAX);
+	__type(key, __u32);
+	__type(value, struct xm_counter);
+} xm_rule_count SEC(".maps");
 
 /* The daemon's notes for its next run. */
 struct {

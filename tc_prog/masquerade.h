@@ -4,6 +4,7 @@
 #define XM_MASQUERADE_H
 
 #include "local.h"
+#include "policy.h"
 
 /* The packet goes to the CNI and may be the evidence for an egress lease. */
 static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, enum xm_reason why)
@@ -199,13 +200,20 @@ static __always_inline enum xm_reason masquerade_fast(struct __sk_buff *skb, __u
 	}
 }
 
-/* As masquerade_any() */
+/* As masquerade_any(); XM_R_POLICY_DENIED means drop */
 static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, int inside,
 						 __u32 *ifindex)
 {
 	enum xm_reason r = masquerade_fast(skb, pod, ifindex);
 
-	return r ? r : masquerade_any(skb, pod, inside, ifindex);
+	if (r)
+		return r;
+	if (policy_on) {
+		r = policy_out(skb, pod);
+		if (r)
+			return r;
+	}
+	return masquerade_any(skb, pod, inside, ifindex);
 }
 
 #endif

@@ -19,6 +19,7 @@
  *   restore.h      node packet to pod's packet; what is refused
  *   observe.h      flows, leases and labels learned from the overlay
  *   flow.h label.h the two tables
+ *   policy.h       rules for what pods send and get
  *   control.h nack.h  what goes up to the daemon and back to the peer
  */
 #include "masquerade.h"
@@ -45,6 +46,12 @@ static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod
 	return r;
 }
 
+/* What a pod's packet is in for that nothing is redirected of. */
+static __always_inline int not_ours(enum xm_reason r)
+{
+	return r == XM_R_POLICY_DENIED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int xmasq_pod_egress(struct __sk_buff *skb)
 {
@@ -55,7 +62,7 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	if (r == XM_R_MASQUERADED)
 		return bpf_redirect(ifindex, 0);
 	if (r != XM_R_LOCAL)
-		return TC_ACT_UNSPEC;
+		return not_ours(r);
 	/* This end of the pair has another address than the pod that the packet is for. */
 	bpf_skb_change_type(skb, PACKET_HOST);
 	return bpf_redirect_peer(ifindex, 0);
@@ -77,7 +84,9 @@ int xmasq_netkit_egress(struct __sk_buff *skb)
 	r = pod_sends(skb, skb->ifindex, 0, &ifindex);
 	if (r == XM_R_LOCAL)
 		skb->mark = cfg.mark;
-	return r == XM_R_MASQUERADED || r == XM_R_LOCAL ? bpf_redirect(ifindex, 0) : TC_ACT_UNSPEC;
+	if (r == XM_R_MASQUERADED || r == XM_R_LOCAL)
+		return bpf_redirect(ifindex, 0);
+	return not_ours(r);
 }
 
 /*
@@ -94,7 +103,7 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 	if (r == XM_R_LOCAL)
 		skb->mark = cfg.mark;
 	else if (r != XM_R_MASQUERADED)
-		return TC_ACT_UNSPEC;
+		return not_ours(r);
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
 	 * chose is not for the node's queues. */
 	skb->priority = 0;
@@ -105,11 +114,23 @@ int xmasq_rpeer_egress(struct __sk_buff *skb)
 SEC("tc")
 int xmasq_pod_ingress(struct __sk_buff *skb)
 {
+	enum xm_reason r;
+
 	/* From another pod of this node, past the CNI: in the modes rpeer and netkit the way into a
 	 * pod is through its host side. */
 	if (skb->mark == cfg.mark) {
 		skb->mark = 0;
 		return TC_ACT_UNSPEC;
+	}
+	if (policy_on) {
+		r = policy_in(skb);
+		if (r == XM_R_POLICY_DENIED) {
+			count_bytes(r, skb->len);
+			return TC_ACT_SHOT;
+		}
+		/* The way there is the overlay: nothing to be learned. */
+		if (r)
+			return TC_ACT_UNSPEC;
 	}
 	observe_delivery(skb);
 	return TC_ACT_UNSPEC;

@@ -31,6 +31,7 @@ static const struct {
 	{ "life", suite_life },
 	{ "live", suite_live },
 	{ "trace", suite_trace },
+	{ "policy", suite_policy },
 	{ "fuzz", suite_fuzz },
 };
 

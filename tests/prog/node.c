@@ -221,6 +221,7 @@ void node_reset(struct node *n)
 	n->skel->bss->local_until = 0;
 	memset(n->labels, 0, N_LABELS * sizeof(*n->labels));
 	memset(n->peers, 0, N_PEERS * sizeof(*n->peers));
+	n->skel->bss->policy_on = 0;
 	n->skel->bss->strangers_win = node_now(n);
 	n->skel->bss->strangers_cnt = 0;
 	node_peer(n, PEER_IDX, n->peer_addr, PEER_GEN, true);

@@ -111,7 +111,7 @@ void node_config(struct node *n);
 int nodes_open(void);
 void nodes_close(void);
 
-/** node_reset() - empty tables, and the peer up in slot PEER_IDX */
+/** node_reset() - empty tables, no rules, and the peer up in slot PEER_IDX */
 void node_reset(struct node *n);
 
 /** node_run() - one program on one frame. @ifindex 0: where the hook usually is */

@@ -23,7 +23,12 @@ void suite_local(void);
 void suite_life(void);
 void suite_live(void);
 void suite_trace(void);
+void suite_policy(void);
 void suite_fuzz(void);
+
+struct node;
+/** policy_rules() - the node's programs have these rules until node_reset(); NULL ends the list */
+void policy_rules(struct node *node, const char *const *texts);
 
 /** suite_reasons() - last: every reason was seen by the suites before, or is listed */
 void suite_reasons(void);

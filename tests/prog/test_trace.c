@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What "xmasqctl trace" says is what the programs do: both are asked about the same tables. */
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,11 +149,63 @@ static void agree(struct node *node, __u8 proto, __u32 what)
 	CHECK_EQ(out.verdict == REDIRECT, t.out == TRACE_FAST);
 }
 
+/* Rules: as the daemon leaves flows that they do not allow, without an entry. */
+static void ruled(struct node *node, __u8 proto, unsigned int action)
+{
+	const char *name = policy_action_name(action);
+	struct pkt_spec spec;
+	struct trace_facts f;
+	char text[2][64];
+	struct trace t;
+
+	n = node;
+	for (int dir = 0; dir < XM_POLICY_DIRS; dir++) {
+		snprintf(text[0], sizeof(text[0]), "%s %s name it", name,
+			 policy_dir_name((unsigned int)dir));
+		node_reset(n);
+		node_key(n, proto, &key);
+		node_ready(n, &key, LABEL);
+		if (action != XM_POLICY_ALLOW)
+			spoil(1u << NO_ENTRY);
+		policy_rules(n, (const char *const[]){ text[0], NULL });
+		facts(&f);
+		strcpy(f.rule[dir].name, "it");
+		f.rule[dir].action = action;
+		f.rule[dir].live = true;
+		trace_explain(&f, &t);
+
+		node_spec(n, &key, &spec);
+		pkt_make(&in, &spec);
+		node_run(n, POD_EGRESS, &in, &out);
+		CHECK(out.reasons & 1ull << t.out_reason, "%s: trace says %s, not so the program",
+		      text[0], why(t.out_reason));
+		CHECK_EQ(out.verdict == REDIRECT, t.out == TRACE_FAST);
+		CHECK_EQ(out.verdict == SHOT, t.out == TRACE_DROP);
+		CHECK_EQ(t.out == TRACE_DROP, dir == XM_POLICY_OUT && action == XM_POLICY_DENY);
+
+		pkt_flip(&spec.t, &key);
+		memcpy(spec.eth, n->pod_eth, XM_ETH_LEN);
+		pkt_make(&in, &spec);
+		node_run(n, POD_INGRESS, &in, &out);
+		CHECK_EQ(out.verdict == SHOT, t.in == TRACE_DROP);
+		CHECK_EQ(out.verdict == SHOT, dir == XM_POLICY_IN && action == XM_POLICY_DENY);
+		if (out.verdict == SHOT)
+			CHECK(out.reasons & 1ull << t.in_reason, "%s: trace says %s", text[0],
+			      why(t.in_reason));
+	}
+	node_reset(n);
+}
+
 void suite_trace(void)
 {
 	static const __u8 protos[] = { IPPROTO_TCP, IPPROTO_UDP };
 	struct node *const nodes[] = { &node_a, &node_b };
 
+	for (unsigned int action = 0; action < XM_POLICY_ACTIONS; action++) {
+		tap_case("trace: a rule that says %s", policy_action_name(action));
+		ruled(&node_a, IPPROTO_TCP, action);
+		ruled(&node_b, IPPROTO_UDP, action);
+	}
 	for (int i = 0; i < 4; i++) {
 		struct node *node = nodes[i & 1];
 		__u8 proto = protos[i >> 1];

@@ -110,6 +110,20 @@ static void test_bad(void **state)
 		{ L(FLOWS("{\"limit\":1.5}")), "from 1 to 65536" },
 		{ L(FLOWS("{\"active\":1}")), "true or false" },
 		{ L(FLOWS("{\"pod\":1}")), "unknown argument \"pod\"" },
+		{ L("{\"command\":\"policy\"}"), "policy takes {\"do\"" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":1}}"), "must be a text" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"list\",\"x\":1}}"),
+		  "policy takes {\"do\"" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"list\",\"text\":\"x\"}}"),
+		  "no more words" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"drop\"}}"), "not \"drop\"" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"add\"}}"), "action is missing" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"add\",\"text\":\"deny x\"}}"),
+		  "no direction" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"del\",\"text\":\"a b\"}}"),
+		  "name of one rule" },
+		{ L("{\"command\":\"policy\",\"args\":{\"do\":\"test\",\"text\":\"tcp\"}}"),
+		  "address is missing" },
 		{ L("{\"command\":\"trace\"}"), "trace takes {\"flow\"" },
 		{ L("{\"command\":\"trace\",\"args\":{\"flow\":1}}"), "must be a text" },
 		{ L("{\"command\":\"trace\",\"args\":{\"flow\":\"tcp\"}}"), "is no flow" },
@@ -168,7 +182,7 @@ static void test_length(void **state)
 /* Every request of xmasqctl is what the daemon reads. */
 static void test_round_trip(void **state)
 {
-	struct ctl_request t[CTL_COMMANDS + 6] = { 0 }, got;
+	struct ctl_request t[CTL_COMMANDS + 10] = { 0 }, got;
 	char err[256], *line;
 	size_t i, n;
 
@@ -177,6 +191,17 @@ static void test_round_trip(void **state)
 		t[n].command = (enum ctl_command)n;
 	t[CTL_FLOWS].flows.limit = CTL_FLOWS_MAX;
 	assert_int_equal(ctl_parse_flow("tcp 10.0.0.1:1 10.0.0.2:65535", &t[CTL_TRACE].trace), 0);
+	for (i = 0; i < 4; i++, n++) {
+		static const char *const policy[][2] = {
+			{ "list", "" },
+			{ "add", "deny egress tcp from 1.2.3.4 to any port 5-6 name x" },
+			{ "del", "x" },
+			{ "test", "icmp 1.2.3.4 5.6.7.8" },
+		};
+
+		t[n].command = CTL_POLICY;
+		assert_int_equal(ctl_policy(policy[i][0], policy[i][1], &t[n], err), 0);
+	}
 	for (i = 0; i < 6; i++)
 		t[n + i].command = CTL_FLUSH;
 	t[n].command = CTL_PODS;

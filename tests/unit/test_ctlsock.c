@@ -234,6 +234,13 @@ static void test_ctl(void **state)
 	assert_int_equal(b->last.command, CTL_TRACE);
 	assert_int_equal(b->last.trace.proto, IPPROTO_UDP);
 	assert_int_equal(ntohs(b->last.trace.dport), 2);
+	assert_int_equal(RUN(b, out, "policy", "add", "deny", "egress", "tcp to any", "port", "25"),
+			 0);
+	assert_int_equal(b->last.command, CTL_POLICY);
+	assert_int_equal(b->last.policy.what, CTL_POLICY_ADD);
+	assert_string_equal(b->last.policy.text, "deny egress tcp to any port 25");
+	assert_int_equal(RUN(b, out, "policy", "list"), 0);
+	assert_int_equal(b->last.policy.what, CTL_POLICY_LIST);
 	assert_int_equal(RUN(b, out, "monitor", "--count", "7"), 1);
 	assert_string_equal(out, "xmasqctl: monitor's reason\n");
 	assert_int_equal(RUN(b, out, "version"), 0);
@@ -347,6 +354,12 @@ static void test_usage(void **state)
 		{ { "trace" }, "trace needs a flow such as" },
 		{ { "trace", "tcp", "1.2.3.4:5" }, "trace needs a flow such as" },
 		{ { "trace", "tcp 1.2.3.4:5 6.7.8.9:10", "x" }, "trace needs a flow such as" },
+		{ { "policy" }, "policy needs one of list, add, del and test" },
+		{ { "policy", "drop" }, "policy can list, add, del and test" },
+		{ { "policy", "list", "x" }, "takes no more words" },
+		{ { "policy", "del" }, "needs the name of one rule" },
+		{ { "policy", "add", "deny" }, "direction is missing" },
+		{ { "policy", "test", "tcp", "1.2.3.4" }, "an address and a port" },
 		{ { "flush" }, "exactly one of" },
 		{ { "flush", "--all", "--peer", "1.2.3.4" }, "exactly one of" },
 		{ { "flush", "--peer", "host" }, "must be an IPv4 address" },

@@ -14,6 +14,11 @@
 #include "view.h"
 #include "xm_util.h"
 
+static const struct metrics_rule rules[] = {
+	{ "a\"b", "live", "egress", "deny", { 3, 400 } },
+	{ "c", "file", "ingress", "allow", { 5, 600 } },
+};
+
 static struct metrics_facts facts(void)
 {
 	struct metrics_facts m = {
@@ -37,6 +42,8 @@ static struct metrics_facts facts(void)
 		.bad_messages = 21,
 		.peers_refused = 22,
 		.underlay = 23,
+		.rule = rules,
+		.n_rules = 2,
 		.logged = { 24, 25, 26, 27 },
 	};
 

@@ -72,6 +72,8 @@ const struct config_key config_keys[] = {
 	  .max = 0xffff, .help = "handle of our TC filters" },
 	{ IN(conntrack, tcp_be_liberal), AT(liberal), .type = CONFIG_T_ENUM, .names = liberal_names,
 	  .help = "what to do about nf_conntrack_tcp_be_liberal" },
+	{ TOP(policy), AT(policy), .type = CONFIG_T_RULES,
+	  .help = "rules for what pods of this node may send and get" },
 	{ TOP(reserve_port), AT(reserve_port), .type = CONFIG_T_BOOL,
 	  .help = "keep host sockets off the masquerade port" },
 	{ IN(metrics, listen), AT(metrics_listen), .type = CONFIG_T_LISTEN,
@@ -211,6 +213,8 @@ static bool key_equal(const struct config_key *k, const struct config *a, const 
 		       !memcmp(a->overlay, b->overlay, a->n_overlay * sizeof(a->overlay[0]));
 	case CONFIG_T_CIDRS:
 		return cidrs_equal(k, a, b);
+	case CONFIG_T_RULES:
+		return policy_equal((const void *)va, (const void *)vb);
 	}
 	return false;
 }
@@ -278,6 +282,20 @@ static struct json_object *cidrs_json(const struct config_cidr *l, unsigned int 
 	return list;
 }
 
+static struct json_object *rules_json(const struct policy_list *l)
+{
+	struct json_object *list = json_object_new_array();
+	char rule[POLICY_RULE_STR];
+
+	for (unsigned int i = 0; list && i < l->n; i++) {
+		if (!jsonx_append(list, json_object_new_string(policy_format(rule, &l->v[i])))) {
+			json_object_put(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 static struct json_object *nics_json(const struct config *c)
 {
 	struct json_object *list;
@@ -317,6 +335,8 @@ static struct json_object *key_json(const struct config_key *k, const struct con
 		return overlays_json(c);
 	case CONFIG_T_CIDRS:
 		return cidrs_json(v, get_count(k, c));
+	case CONFIG_T_RULES:
+		return rules_json(v);
 	}
 	return NULL;
 }

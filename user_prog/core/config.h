@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "listen.h"
+#include "policy.h"
 #include "xm_limits.h"
 #include "xm_types.h"
 
@@ -108,6 +109,8 @@ struct config {
 	char names_containerd[CONFIG_PATH_MAX];
 	char names_docker[CONFIG_PATH_MAX];
 	char names_podman[CONFIG_PATH_MAX];
+
+	struct policy_list policy; /* rules; each has a name */
 
 	enum config_log_level log_level;
 	enum config_log_format log_format;

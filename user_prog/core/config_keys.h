@@ -16,6 +16,7 @@ enum config_type {
 	CONFIG_T_NICS,	   /* auto, or a list of interface names */
 	CONFIG_T_OVERLAYS, /* list of {port, type} */
 	CONFIG_T_CIDRS,	   /* list of IPv4 prefixes */
+	CONFIG_T_RULES,	   /* list of rules, see policy.h */
 	CONFIG_T_LISTEN,   /* address:port, or "" */
 };
 
@@ -68,12 +69,12 @@ struct config_scalar {
 
 /* What is wrong with a value; the walker adds the place. */
 struct config_why {
-	char text[256];
+	char text[384];
 };
 
 /**
  * config_value_set() - check a scalar and store it
- * @k: any key; for NICS only "auto" fits, OVERLAYS and CIDRS never do
+ * @k: any key; for NICS only "auto" fits, OVERLAYS, CIDRS and RULES never do
  *
  * Return: 0 or -EINVAL with @why.
  */
@@ -82,7 +83,7 @@ int config_value_set(const struct config_key *k, const struct config_scalar *s, 
 
 /**
  * config_value_add() - check a scalar and append it to a list
- * @k: a key of type NICS or CIDRS
+ * @k: a key of type NICS, CIDRS or RULES
  */
 int config_value_add(const struct config_key *k, const struct config_scalar *s, struct config *c,
 		     struct config_why *why);

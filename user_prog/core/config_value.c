@@ -68,6 +68,11 @@ void config_value_wanted(const struct config_key *k, char *buf, size_t len)
 		snprintf(buf, len, "a list of at most %d IPv4 prefixes such as [10.244.0.0/16]",
 			 CONFIG_CIDRS_MAX);
 		break;
+	case CONFIG_T_RULES:
+		snprintf(buf, len,
+			 "a list of at most %d rules such as [deny egress tcp to any port 25]",
+			 POLICY_FILE_MAX);
+		break;
 	case CONFIG_T_LISTEN:
 		snprintf(buf, len,
 			 "address and port such as 127.0.0.1:9477 or \"[::1]:9477\", or \"\"");
@@ -259,6 +264,7 @@ int config_value_set(const struct config_key *k, const struct config_scalar *s, 
 		return 0;
 	case CONFIG_T_OVERLAYS:
 	case CONFIG_T_CIDRS:
+	case CONFIG_T_RULES:
 		break;
 	}
 	return refuse_wanted(why, k, s, "");
@@ -337,11 +343,24 @@ static int add_cidr(const struct config_key *k, const struct config_scalar *s, s
 	return 0;
 }
 
+static int add_rule(const struct config_key *k, const struct config_scalar *s, struct config *c,
+		    struct config_why *why)
+{
+	char err[POLICY_ERROR_STR];
+	struct policy_rule r;
+
+	if (policy_parse(s->text, s->len, &r, err) || policy_add(&c->policy, &r, "file", NULL, err))
+		return refuse(why, "\"%s\": %s", k->full, err);
+	return 0;
+}
+
 int config_value_add(const struct config_key *k, const struct config_scalar *s, struct config *c,
 		     struct config_why *why)
 {
 	if (k->type == CONFIG_T_NICS)
 		return add_nic(k, s, c, why);
+	if (k->type == CONFIG_T_RULES)
+		return add_rule(k, s, c, why);
 	return add_cidr(k, s, c, why);
 }
 

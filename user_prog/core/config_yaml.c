@@ -320,6 +320,8 @@ static void list_clear(const struct config_key *k, struct config *c)
 	} else if (k->type == CONFIG_T_NICS) {
 		c->underlay_auto = false;
 		c->n_underlay = 0;
+	} else if (k->type == CONFIG_T_RULES) {
+		c->policy.n = 0;
 	} else {
 		*(unsigned int *)((char *)c + k->count) = 0;
 	}
@@ -334,7 +336,8 @@ static int read_list(struct walk *w, const struct config_key *k)
 	unsigned int n = 0;
 	int err;
 
-	if (k->type != CONFIG_T_OVERLAYS && k->type != CONFIG_T_NICS && k->type != CONFIG_T_CIDRS)
+	if (k->type != CONFIG_T_OVERLAYS && k->type != CONFIG_T_NICS && k->type != CONFIG_T_CIDRS &&
+	    k->type != CONFIG_T_RULES)
 		return fail_wanted(w, k);
 	list_clear(k, w->c);
 	for (;; n++) {
@@ -355,7 +358,7 @@ static int read_list(struct walk *w, const struct config_key *k)
 		if (config_value_add(k, &s, w->c, &why))
 			return add_error(w, &why);
 	}
-	if (!n && k->type != CONFIG_T_CIDRS) {
+	if (!n && k->type != CONFIG_T_CIDRS && k->type != CONFIG_T_RULES) {
 		char wanted[160];
 
 		config_value_wanted(k, wanted, sizeof(wanted));

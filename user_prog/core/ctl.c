@@ -26,6 +26,7 @@ static const struct {
 	[CTL_CLEANUP] = { "cleanup", "remove programs and maps, put sysctls back, stop xmasqd" },
 	[CTL_CONFIG] = { "config", "configuration in use" },
 	[CTL_TRACE] = { "trace", "why a flow is, or is not, on the fast path now" },
+	[CTL_POLICY] = { "policy", "rules for what pods may send and get: list, add, del, test" },
 	[CTL_VERSION] = { "version", "versions of xmasqctl and xmasqd" },
 };
 
@@ -228,6 +229,24 @@ static int parse_trace(struct json_object *args, struct ctl_request *req, const 
 	return 0;
 }
 
+static int parse_policy(struct json_object *args, struct ctl_request *req, const struct error *e)
+{
+	struct json_object *what = args ? jsonx_get(args, "do") : NULL;
+	struct json_object *text = args ? jsonx_get(args, "text") : NULL;
+	char err[POLICY_ERROR_STR];
+	const char *w, *t = "";
+
+	if (!what || json_object_object_length(args) != (text ? 2 : 1))
+		return refuse(e, "policy takes {\"do\": \"list\"}, or {\"do\": \"add\", \"del\" "
+				 "or \"test\", \"text\": RULE, NAME or PACKET}");
+	w = text_arg(what, "do", e);
+	if (w && text)
+		t = text_arg(text, "text", e);
+	if (!w || !t)
+		return -EINVAL;
+	return ctl_policy(w, t, req, err) ? refuse(e, "%s", err) : 0;
+}
+
 static int parse_object(struct json_object *top, struct ctl_request *req, const struct error *e)
 {
 	struct json_object *args = NULL, *command = NULL;
@@ -265,6 +284,8 @@ static int parse_object(struct json_object *top, struct ctl_request *req, const 
 		return parse_flows(args, req, e);
 	if (req->command == CTL_TRACE)
 		return parse_trace(args, req, e);
+	if (req->command == CTL_POLICY)
+		return parse_policy(args, req, e);
 	if (args && json_object_object_length(args))
 		return refuse(e, "command \"%s\" takes no arguments", commands[c].name);
 	return 0;
@@ -353,6 +374,9 @@ char *ctl_request_line(const struct ctl_request *req)
 		ok = jsonx_put_str(args, "flow", ctl_format_flow(flow, &req->trace));
 	if (ok && req->command == CTL_PODS && req->pods.names)
 		ok = jsonx_put_bool(args, "names", true);
+	if (ok && req->command == CTL_POLICY)
+		ok = jsonx_put_str(args, "do", ctl_policy_name(req->policy.what)) &&
+		     (!req->policy.text[0] || jsonx_put_str(args, "text", req->policy.text));
 	if (ok && req->command == CTL_FLOWS && req->flows.active)
 		ok = jsonx_put_bool(args, "active", true);
 	if (ok && req->command == CTL_FLOWS && req->flows.limit)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy.h"
 #include "xm_types.h"
 #include "xm_util.h"
 
@@ -35,6 +36,7 @@ enum ctl_command {
 	CTL_CLEANUP,
 	CTL_CONFIG,
 	CTL_TRACE,
+	CTL_POLICY,
 	CTL_VERSION,
 	CTL_COMMANDS,
 };
@@ -45,6 +47,13 @@ enum ctl_flush {
 	CTL_FLUSH_POD_ADDR, /* flush.addr */
 	CTL_FLUSH_POD_IF,   /* flush.ifname */
 	CTL_FLUSH_PEER,	    /* flush.addr */
+};
+
+enum ctl_policy {
+	CTL_POLICY_LIST,
+	CTL_POLICY_ADD,	 /* policy.text: a rule, see policy.h */
+	CTL_POLICY_DEL,	 /* policy.text: a name */
+	CTL_POLICY_TEST, /* policy.text: a packet, see policy_parse_packet() */
 };
 
 /**
@@ -58,6 +67,8 @@ enum ctl_flush {
  * @flush.addr: network byte order
  * @flush.ifname: host-side interface
  * @trace: flow to be explained, either direction, pad is zero
+ * @policy.what: what to do about rules
+ * @policy.text: checked
  */
 struct ctl_request {
 	enum ctl_command command;
@@ -75,6 +86,10 @@ struct ctl_request {
 		char ifname[16];
 	} flush;
 	struct xm_flow_key trace;
+	struct {
+		enum ctl_policy what;
+		char text[POLICY_RULE_STR];
+	} policy;
 };
 
 /**
@@ -144,6 +159,16 @@ int ctl_parse_flow(const char *text, struct xm_flow_key *key);
 
 /** ctl_format_flow() - what ctl_parse_flow() reads. Return: @buf (CTL_FLOW_STR bytes). */
 const char *ctl_format_flow(char buf[CTL_FLOW_STR], const struct xm_flow_key *key);
+
+/**
+ * ctl_policy() - "add", "del" and so on with its text into @req->policy
+ * @err: POLICY_ERROR_STR bytes
+ *
+ * Return: 0 or -EINVAL with @err.
+ */
+int ctl_policy(const char *what, const char *text, struct ctl_request *req, char *err);
+/** ctl_policy_name() - "list", "add", "del", "test" */
+const char *ctl_policy_name(enum ctl_policy what);
 
 /** ctl_parse_pod() - address or interface name into @req->flush. Return: 0 or -EINVAL. */
 int ctl_parse_pod(const char *text, struct ctl_request *req);

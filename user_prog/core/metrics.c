@@ -209,6 +209,35 @@ static void put_refused(const struct out *o)
 	with(o, "direction", "in", o->m->counter[XM_R_LABEL_EXPIRED].packets);
 }
 
+/* ---- rules ---- */
+
+static void put_rules(const struct out *o)
+{
+	plain(o, o->m->n_rules);
+}
+
+static void by_rule(const struct out *o, bool bytes)
+{
+	for (unsigned int i = 0; i < o->m->n_rules; i++) {
+		const struct metrics_rule *r = &o->m->rule[i];
+
+		fprintf(o->f, "%s{rule=", o->name);
+		quoted(o->f, r->name);
+		fprintf(o->f, ",origin=\"%s\",direction=\"%s\",action=\"%s\"} %" PRIu64 "\n",
+			r->origin, r->direction, r->action, value_of(&r->count, bytes));
+	}
+}
+
+static void put_rule_packets(const struct out *o)
+{
+	by_rule(o, false);
+}
+
+static void put_rule_bytes(const struct out *o)
+{
+	by_rule(o, true);
+}
+
 /* ---- tables ---- */
 
 static void put_flows(const struct out *o)
@@ -356,6 +385,14 @@ static const struct {
 	    "Packets of agreed flows that found a lease over: out went to the overlay, in were "
 	    "dropped." },
 	  put_refused },
+	{ { "xmasq_policy_rules", "gauge", "", "Rules of policy in force." }, put_rules },
+	{ { "xmasq_policy_packets_total", "counter", "rule, origin, direction, action",
+	    "Packets that a rule has decided about, since it is in force; what is on the fast path is "
+	    "not asked about." },
+	  put_rule_packets },
+	{ { "xmasq_policy_bytes_total", "counter", "rule, origin, direction, action",
+	    "Bytes of these packets." },
+	  put_rule_bytes },
 	{ { "xmasq_flows", "gauge", "state",
 	    "Known flows by state, at most 5 s old; active ones are on the fast path." },
 	  put_flows },

@@ -35,6 +35,12 @@ struct metrics_map {
 	uint64_t bytes; /* kernel memory when full */
 };
 
+/** struct metrics_rule - a rule in force */
+struct metrics_rule {
+	const char *name, *origin, *direction, *action;
+	struct xm_counter count;
+};
+
 /**
  * struct metrics_facts - what one answer is made of
  * @version: of xmasqd
@@ -61,6 +67,8 @@ struct metrics_map {
  * @nl_malformed: those that could not be parsed
  * @nl_overruns: times that the kernel dropped events
  * @nl_resyncs: full dumps
+ * @rule: rules in force, in the order in which they are asked
+ * @n_rules: how many
  * @logged: messages by level, error first
  */
 struct metrics_facts {
@@ -81,6 +89,8 @@ struct metrics_facts {
 	uint64_t pods_excluded, pods_failed;
 	uint64_t underlay;
 	uint64_t nl_messages, nl_malformed, nl_overruns, nl_resyncs;
+	const struct metrics_rule *rule;
+	unsigned int n_rules;
 	uint64_t logged[METRICS_LEVELS];
 };
 

@@ -349,6 +349,67 @@ static int show_trace(struct json_object *result, const struct show_options *o, 
 	return err;
 }
 
+static enum table_color action_color(const char *action)
+{
+	if (!strcmp(action, "deny"))
+		return TABLE_BAD;
+	return strcmp(action, "overlay") ? TABLE_GOOD : TABLE_WARN;
+}
+
+/* In the order in which they are asked. */
+static int show_rules(struct json_object *list, const struct show_options *o, FILE *out)
+{
+	static const struct table_column cols[] = {
+		{ "PRIORITY", true, false }, { "NAME", false, false },	 { "ORIGIN", false, false },
+		{ "ACTION", false, true },   { "PACKETS", true, false }, { "BYTES", true, false },
+		{ "RULE", false, false },
+	};
+	struct table *t = table_new(cols, XM_ARRAY_SIZE(cols));
+	char prio[TABLE_NUM], packets[TABLE_NUM], bytes[TABLE_NUM];
+	struct json_object *r;
+
+	if (!t)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < jsonx_len(list); i++) {
+		r = json_object_array_get_idx(list, i);
+		snprintf(prio, sizeof(prio), "%" PRIu64, jsonx_u64(r, "priority"));
+		table_row(t, action_color(jsonx_str(r, "action")),
+			  (const char *[]){ prio, jsonx_str(r, "name"), jsonx_str(r, "origin"),
+					    jsonx_str(r, "action"),
+					    table_count(packets, jsonx_u64(r, "packets")),
+					    table_bytes(bytes, jsonx_u64(r, "bytes")),
+					    jsonx_str(r, "rule") });
+	}
+	return finish(t, o, out);
+}
+
+static void show_verdict(FILE *out, const char *label, struct json_object *v)
+{
+	const char *rule = jsonx_str(v, "rule");
+	char *text = NULL;
+
+	if (asprintf(&text, "%s, %s%s%s%s%s", jsonx_str(v, "action"),
+		     *rule ? "by rule " : "no rule matches", *rule ? jsonx_str(v, "name") : "",
+		     *rule ? " (" : "", rule, *rule ? ")" : "") < 0)
+		return;
+	fprintf(out, "%-8s %s%s\n", label, table_clean(text),
+		jsonx_bool(v, "local") ? "" : "; the pod is not on this node, nobody asks");
+	free(text);
+}
+
+static int show_plain(struct json_object *result, FILE *out);
+
+static int show_policy(struct json_object *result, const struct show_options *o, FILE *out)
+{
+	if (jsonx_has(result, "rules"))
+		return show_rules(jsonx_list(result, "rules"), o, out);
+	if (!jsonx_has(result, "egress"))
+		return show_plain(result, out);
+	show_verdict(out, "egress", jsonx_get(result, "egress"));
+	show_verdict(out, "ingress", jsonx_get(result, "ingress"));
+	return 0;
+}
+
 /* {"flushed": N} or {"text": "..."}: whatever numbers and texts the daemon tells. */
 static int show_plain(struct json_object *result, FILE *out)
 {
@@ -390,6 +451,8 @@ int show(enum ctl_command command, struct json_object *result, const struct show
 		return jsonx_print(result, out);
 	case CTL_TRACE:
 		return show_trace(result, o, out);
+	case CTL_POLICY:
+		return show_policy(result, o, out);
 	case CTL_FLUSH:
 	case CTL_CLEANUP:
 	case CTL_VERSION:

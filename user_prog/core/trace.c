@@ -77,6 +77,48 @@ static void out_stops(struct trace *t, enum xm_reason why)
 	t->out_reason = why;
 }
 
+/* In the order of masquerade(): behind the fast path's check, which is for flows that rules allow. */
+static bool rule_sends(const struct trace_facts *f, struct trace *t)
+{
+	const struct trace_rule *r = &f->rule[XM_POLICY_OUT];
+	const char *of = r->live ? "live" : "configured";
+
+	if (!*r->name)
+		return true;
+	if (r->action == XM_POLICY_ALLOW) {
+		step(t, POD_SENDS, TRACE_OK, "%s rule %s allows it", of, r->name);
+		return true;
+	}
+	if (r->action == XM_POLICY_OVERLAY) {
+		step(t, POD_SENDS, TRACE_NO, "%s rule %s keeps it on the overlay", of, r->name);
+		out_stops(t, XM_R_POLICY_OVERLAY);
+		return false;
+	}
+	step(t, POD_SENDS, TRACE_NO, "%s rule %s denies it: dropped", of, r->name);
+	out_stops(t, XM_R_POLICY_DENIED);
+	t->out = TRACE_DROP;
+	return false;
+}
+
+static void rule_delivers(const struct trace_facts *f, struct trace *t)
+{
+	const struct trace_rule *r = &f->rule[XM_POLICY_IN];
+	const char *of = r->live ? "live" : "configured";
+
+	if (!*r->name)
+		return;
+	if (r->action == XM_POLICY_ALLOW) {
+		step(t, POD_GETS, TRACE_OK, "%s rule %s allows the delivery", of, r->name);
+	} else if (r->action == XM_POLICY_OVERLAY) {
+		step(t, POD_GETS, TRACE_NO,
+		     "%s rule %s keeps it on the overlay: a delivery renews no lease", of, r->name);
+	} else {
+		step(t, POD_GETS, TRACE_NO, "%s rule %s denies the delivery: dropped", of, r->name);
+		t->in = TRACE_DROP;
+		t->in_reason = XM_R_POLICY_DENIED;
+	}
+}
+
 static void no_flow(const struct trace_facts *f, struct trace *t)
 {
 	static const char head[] = "no entry: made when a packet of the flow leaves for a peer";
@@ -333,7 +375,9 @@ static void pod_receives(const struct trace_facts *f, struct trace *t)
 
 static void summarize(const struct trace_facts *f, struct trace *t)
 {
-	const char *out = t->out == TRACE_FAST ? "takes the fast path" : "takes the overlay";
+	const char *out = t->out == TRACE_FAST	 ? "takes the fast path"
+			  : t->out == TRACE_DROP ? "is dropped"
+						 : "takes the overlay";
 	const char *in = t->in == TRACE_FAST   ? "is restored"
 			 : t->in == TRACE_DROP ? "is dropped"
 					       : "comes by the overlay";
@@ -369,19 +413,25 @@ void trace_explain(const struct trace_facts *f, struct trace *t)
 	}
 	step(t, POD_SENDS, TRACE_OK, "%s carries the programs, mode %s", f->pod_ifname,
 	     f->pod_mode);
-	pod_sends(f, t);
+	if (rule_sends(f, t))
+		pod_sends(f, t);
 	/* What comes back is a flow of its own then, sent by the other pod. */
 	if (f->has_flow ? f->flow.stage == XM_STAGE_LOCAL : f->remote_here) {
 		t->in = TRACE_OVERLAY;
 		snprintf(
 			t->summary, sizeof(t->summary),
-			"what pod %s sends to another pod of this node takes %s (%s); ask about the reverse flow for what comes back",
-			f->pod_ifname, t->out == TRACE_FAST ? "the fast path" : "the CNI's path",
+			"what pod %s sends to another pod of this node %s (%s); ask about the reverse flow for what comes back",
+			f->pod_ifname,
+			t->out == TRACE_FAST   ? "takes the fast path"
+			: t->out == TRACE_DROP ? "is dropped"
+					       : "takes the CNI's path",
 			view_reason_name(t->out_reason));
 		return;
 	}
-	nic_sends(f, t);
+	if (t->out != TRACE_DROP)
+		nic_sends(f, t);
 	nic_receives(f, t);
+	rule_delivers(f, t);
 	pod_receives(f, t);
 	summarize(f, t);
 }

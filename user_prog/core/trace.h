@@ -14,10 +14,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy.h"
 #include "xm_types.h"
 
 #define TRACE_STEPS 16
 #define TRACE_TEXT  320
+
+/**
+ * struct trace_rule - what rules say of one direction
+ * @name: of the rule that decides, "" none
+ * @action: enum xm_policy_action
+ * @live: it is not of the configuration
+ */
+struct trace_rule {
+	char name[POLICY_NAME_MAX];
+	unsigned int action;
+	bool live;
+};
 
 /**
  * struct trace_facts - what is known of a flow
@@ -49,6 +62,7 @@
  * @peer_state: what hello says of the node at @flow.peer; "" unknown
  * @peer_hint: what to do about it
  * @peers_up: nodes that are up, for any protocol
+ * @rule: by enum xm_policy_dir
  */
 struct trace_facts {
 	struct xm_flow_key key;
@@ -79,6 +93,7 @@ struct trace_facts {
 	const char *peer_state;
 	const char *peer_hint;
 	unsigned int peers_up;
+	struct trace_rule rule[XM_POLICY_DIRS];
 };
 
 enum trace_mark {

@@ -205,6 +205,8 @@ static struct xmasq_bpf *load_once(const struct datapath *d, const struct config
 	fill_config(&x, c, &d->meta, d->hz, node, n_node);
 	memcpy((void *)&skel->rodata->cfg, &x, sizeof(x));
 	skel->data->nic_frame_max = d->nic_frame ?: UINT32_MAX;
+	/* Of a reload. What a start finds in the table is told by datapath_policy_map(). */
+	skel->bss->policy_on = old ? old->bss->policy_on : 0;
 	*err = bpf_program__set_autoload(skel->progs.xmasq_rpeer_egress,
 					 d->kernel.rpeer && c->mode != CONFIG_MODE_VETH);
 	*err = *err
@@ -343,7 +345,7 @@ static int map_tables(struct datapath *d)
 	d->labels = map_table(d->skel->maps.xm_labels, d->labels_len);
 	if (d->labels)
 		d->peers = map_table(d->skel->maps.xm_peers, d->peers_len);
-	if (d->peers)
+	if (d->peers && !datapath_policy_map(d))
 		return 0;
 	err = -errno;
 	log_error("cannot map the tables: %s", strerror(-err));
@@ -376,6 +378,7 @@ static void release(struct datapath *d)
 		munmap(d->labels, d->labels_len);
 	if (d->peers)
 		munmap(d->peers, d->peers_len);
+	datapath_policy_unmap(d);
 	xmasq_bpf__destroy(d->skel);
 	d->ring = NULL;
 	d->labels = NULL;

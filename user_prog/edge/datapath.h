@@ -24,6 +24,7 @@
 #include "config.h"
 #include "flow_state.h"
 #include "mode.h"
+#include "xm_policy.h"
 #include "xm_types.h"
 
 struct xmasq_bpf;
@@ -47,8 +48,9 @@ struct datapath {
 	struct ring_buffer *ring;
 	datapath_event_fn event; /* called by datapath_poll() */
 	void *event_arg;
-	struct xm_label *labels; /* mapped, n_labels entries */
-	struct xm_peer *peers;	 /* mapped, n_peers entries */
+	struct xm_label *labels;  /* mapped, n_labels entries */
+	struct xm_peer *peers;	  /* mapped, n_peers entries */
+	struct xm_policy *policy; /* mapped */
 	size_t labels_len, peers_len;
 	uint32_t n_labels, n_peers;
 	struct xm_meta meta;
@@ -220,6 +222,21 @@ bool datapath_pod_known(const struct datapath *d, uint32_t ifindex);
  * Uses the last sample of datapath_clock(). Return: 0, or -errno when some may be left.
  */
 int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg, size_t *n);
+
+/** datapath_policy() - the rules in force */
+const struct xm_policy_half *datapath_policy(const struct datapath *d);
+/**
+ * datapath_policy_set() - other rules
+ *
+ * When it returns, each packet that begins its way through a program meets them.
+ */
+void datapath_policy_set(struct datapath *d, const struct xm_policy_half *rules);
+/** datapath_policy_settle() - wait, some 20 ms, until no program is left that began with older rules */
+void datapath_policy_settle(void);
+/** datapath_rule_counters() - sums over all CPUs by slot; @c has XM_RULES_MAX entries */
+int datapath_rule_counters(const struct datapath *d, struct xm_counter *c);
+/** datapath_rule_reset() - a slot's counter from 0 */
+int datapath_rule_reset(struct datapath *d, uint32_t slot);
 
 struct datapath_use {
 	uint64_t flows;

@@ -19,8 +19,13 @@
 #include "xmasq.skel.h"
 
 static const char *const pinned_maps[] = {
-	"xm_flows", "xm_labels", "xm_peer_idx", "xm_peers", "xm_pods", "xm_counters", "xm_meta",
+	"xm_flows",    "xm_labels", "xm_peer_idx", "xm_peers",	    "xm_pods",
+	"xm_counters", "xm_meta",   "xm_policy",   "xm_rule_count",
 };
+
+/* The first of them, which every release of this layout pins: without them the rest is of no use.
+ * What is missing behind them is made with the load. */
+#define PINNED_ALWAYS 7
 
 static void pin_path(char *buf, size_t len, const char *dir, const char *name)
 {
@@ -143,7 +148,7 @@ bool datapath_pins_fit(const char *dir, const struct config *c, struct xm_meta *
 	__u32 zero = 0;
 	int fd, err;
 
-	for (size_t i = 0; i < XM_ARRAY_SIZE(pinned_maps); i++) {
+	for (size_t i = 0; i < PINNED_ALWAYS; i++) {
 		pin_path(path, sizeof(path), dir, pinned_maps[i]);
 		if (access(path, F_OK))
 			return false;

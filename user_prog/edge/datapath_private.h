@@ -25,6 +25,15 @@ int datapath_pins_renew(struct datapath *d);
 /** datapath_pins_progs() - pin @d's programs in the place of older ones; logs why not */
 void datapath_pins_progs(struct datapath *d);
 
+/* datapath_policy.c */
+/** datapath_policy_map() - map the table of rules, tell the programs whether there are any */
+int datapath_policy_map(struct datapath *d);
+void datapath_policy_unmap(struct datapath *d);
+
+/* datapath_tables.c */
+/** datapath_sum() - the first @n counters of a per-CPU map, summed over all CPUs */
+int datapath_sum(int fd, unsigned int n, struct xm_counter *c);
+
 /* datapath.c */
 /** datapath_hint() - what to do when the kernel answers a load with @err */
 const char *datapath_hint(int err);

@@ -330,7 +330,7 @@ int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *
 	return err ?: (int)n;
 }
 
-static int read_counters(int fd, struct xm_counter *c)
+int datapath_sum(int fd, unsigned int n, struct xm_counter *c)
 {
 	int cpus = libbpf_num_possible_cpus();
 	struct xm_counter *v;
@@ -340,8 +340,8 @@ static int read_counters(int fd, struct xm_counter *c)
 	v = calloc((size_t)cpus, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
-	memset(c, 0, XM_R_MAX * sizeof(*c));
-	for (__u32 r = 0; r < XM_R_MAX; r++) {
+	memset(c, 0, n * sizeof(*c));
+	for (__u32 r = 0; r < n; r++) {
 		if (bpf_map_lookup_elem(fd, &r, v))
 			continue;
 		for (int i = 0; i < cpus; i++) {
@@ -355,7 +355,7 @@ static int read_counters(int fd, struct xm_counter *c)
 
 int datapath_counters(const struct datapath *d, struct xm_counter *c)
 {
-	return read_counters(bpf_map__fd(d->skel->maps.xm_counters), c);
+	return datapath_sum(bpf_map__fd(d->skel->maps.xm_counters), XM_R_MAX, c);
 }
 
 bool datapath_was_used(const char *pin_dir)
@@ -369,7 +369,7 @@ bool datapath_was_used(const char *pin_dir)
 	/* No tables, no memory: it may have been a run before the last cleanup. */
 	if (fd < 0)
 		return true;
-	read_counters(fd, c);
+	datapath_sum(fd, XM_R_MAX, c);
 	close(fd);
 	return c[XM_R_MASQUERADED].packets || c[XM_R_RESTORED].packets || c[XM_R_LOCAL].packets;
 }

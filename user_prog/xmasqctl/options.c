@@ -86,6 +86,10 @@ void options_usage(FILE *out)
 	      "  flows --active      only those on the fast path\n"
 	      "  flows --limit N     at most N\n"
 	      "  trace tcp A:P B:Q   the flow, either direction\n"
+	      "  policy list | add RULE | del NAME | test tcp A:P B:Q\n"
+	      "                      RULE: allow|deny|overlay egress|ingress [tcp|udp|icmp|sctp|\n"
+	      "                      protocol N] [from CIDR [port N[-M]]] [to CIDR [port N[-M]]]\n"
+	      "                      [priority N] [name WORD]\n"
 	      "  monitor --interval SECONDS   between two looks, 0.1 to 60 (1)\n"
 	      "  monitor --count N   end after N looks\n"
 	      "  monitor --flow ... | --pod ... | --peer ... | --limit N   watch these only\n"
@@ -310,6 +314,22 @@ static int parse_trace(int argc, char **argv, struct options *o, const struct er
 	return 0;
 }
 
+/* policy WHAT, and all the words behind it. */
+static int parse_policy(int argc, char **argv, struct options *o, const struct error *e)
+{
+	char text[sizeof(o->req.policy.text) + 1] = "", err[POLICY_ERROR_STR];
+	size_t len = 0;
+
+	if (optind + 1 == argc)
+		return refuse(e, "policy needs one of list, add, del and test; see xmasqctl help");
+	for (int i = optind + 2; i < argc && len < sizeof(text); i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len ? " " : "",
+					argv[i]);
+	if (ctl_policy(argv[optind + 1], text, &o->req, err))
+		return refuse(e, "%s", err);
+	return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *o, char *err, size_t err_len)
 {
 	const struct error e = { err, err_len };
@@ -342,6 +362,10 @@ int options_parse(int argc, char **argv, struct options *o, char *err, size_t er
 		return ret;
 	if (o->task == OPTIONS_ASK && o->req.command == CTL_TRACE) {
 		ret = parse_trace(argc, argv, o, &e);
+		return ret ? ret : check(o, &g, &e);
+	}
+	if (o->task == OPTIONS_ASK && o->req.command == CTL_POLICY) {
+		ret = parse_policy(argc, argv, o, &e);
 		return ret ? ret : check(o, &g, &e);
 	}
 	if (optind + 1 < argc)

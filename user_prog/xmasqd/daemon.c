@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "config_file.h"
 #include "log.h"
+#include "rules.h"
 #include "sdnotify.h"
 #include "web.h"
 
@@ -226,6 +227,8 @@ static int start(struct daemon *d)
 	d->names = netns_names_new();
 	err = said(d->names ? 0 : -ENOMEM, "list namespaces");
 	err = err ?: open_datapath(d);
+	/* Programs must not be attached without them. */
+	err = err ?: rules_start(d);
 	err = err ?: said(watch_all(d), "wait for events");
 	/* Before the peers: those of an earlier run go on with TCP only if it is allowed. */
 	err = err ?: conntrack_start(d);
@@ -295,6 +298,7 @@ static void reload(struct daemon *d)
 	struct config_error why;
 	struct config c;
 	const char *key;
+	bool rules;
 
 	d->reload = false;
 	sdnotify_reloading();
@@ -310,7 +314,10 @@ static void reload(struct daemon *d)
 		goto out;
 	}
 	c.cleanup_on_exit |= d->cleanup_on_exit;
+	rules = !policy_equal(&d->cfg.policy, &c.policy);
 	d->cfg = c;
+	if (rules)
+		rules_apply(d);
 	log_init(c.log_level, c.log_format);
 	conntrack_start(d);
 	peers_apply_all(d);
@@ -441,6 +448,8 @@ int daemon_cleanup(struct daemon *d)
 		datapath_wait_quiet(d->cfg.pin_dir);
 	err = attach_remove_all(d);
 	err2 = datapath_unpin(d->cfg.pin_dir);
+	err = err ?: err2;
+	err2 = rules_forget(d);
 	err = err ?: err2;
 	err2 = conntrack_restore(d, was_used);
 	err = err ?: err2;

@@ -88,6 +88,8 @@ struct daemon {
 	char nodes_unused[128]; /* underlay addresses that found no room there */
 	bool stale;		/* the programs know other addresses than these */
 	uint64_t stale_retry_ms;
+	struct policy_list live;   /* rules; those of the file are in cfg */
+	struct policy_order rules; /* both, in force; points into both */
 	struct datapath_use use;   /* of the last recycler run */
 	unsigned int local_protos; /* bits of what is accelerated between pods of this node */
 	struct limit_state limits[LIMITS];

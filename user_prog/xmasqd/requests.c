@@ -149,6 +149,8 @@ int requests_handle(void *arg, const struct ctl_request *req, struct json_object
 		return *result ? 0 : -ENOMEM;
 	case CTL_TRACE:
 		return requests_trace(d, req, result);
+	case CTL_POLICY:
+		return requests_policy(d, req, result, err, err_len);
 	case CTL_VERSION:
 		return version(result);
 	case CTL_COMMANDS:

@@ -10,6 +10,9 @@ int requests_status(struct daemon *d, struct json_object **result);
 int requests_pods(struct daemon *d, const struct ctl_request *req, struct json_object **result);
 int requests_flows(struct daemon *d, const struct ctl_request *req, struct json_object **result);
 int requests_peers(struct daemon *d, struct json_object **result);
+/* requests_policy.c */
+int requests_policy(struct daemon *d, const struct ctl_request *req, struct json_object **result,
+		    char *why, size_t why_len);
 /* requests_trace.c */
 int requests_trace(struct daemon *d, const struct ctl_request *req, struct json_object **result);
 

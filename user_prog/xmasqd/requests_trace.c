@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "requests.h"
+#include "rules.h"
 #include "trace.h"
 
 /* Interface of the pod with this address, NULL when it is none of this node's. */
@@ -107,6 +108,18 @@ static int about_flow(struct daemon *d, struct trace_facts *f)
 	return 0;
 }
 
+static void about_rules(const struct daemon *d, struct trace_facts *f)
+{
+	struct xm_flow_key back = f->key;
+	struct xm_policy_packet p;
+
+	p = policy_packet(&f->key);
+	rules_ask(d, &p, XM_POLICY_OUT, &f->rule[XM_POLICY_OUT]);
+	reverse(&back);
+	p = policy_packet(&back);
+	rules_ask(d, &p, XM_POLICY_IN, &f->rule[XM_POLICY_IN]);
+}
+
 int requests_trace(struct daemon *d, const struct ctl_request *req, struct json_object **result)
 {
 	struct trace_facts f = { .key = req->trace };
@@ -143,6 +156,7 @@ int requests_trace(struct daemon *d, const struct ctl_request *req, struct json_
 		about_pod(d, it, &f);
 	about_underlay(d, &f);
 	about_peer(d, &f);
+	about_rules(d, &f);
 	trace_explain(&f, &t);
 	*result = trace_json(&f, &t);
 	return *result ? 0 : -ENOMEM;

@@ -105,6 +105,29 @@ static struct ready_facts ready_facts(const struct daemon *d)
 	return f;
 }
 
+/* Return: what the caller frees, NULL without rules or memory. */
+static struct metrics_rule *rule_facts(struct daemon *d, struct metrics_facts *m)
+{
+	struct metrics_rule *r = d->rules.n ? calloc(d->rules.n, sizeof(*r)) : NULL;
+	struct xm_counter c[XM_RULES_MAX];
+
+	if (!r || datapath_rule_counters(&d->dp, c)) {
+		free(r);
+		return NULL;
+	}
+	for (unsigned int i = 0; i < d->rules.n; i++) {
+		const struct policy_rule *p = d->rules.v[i].rule;
+
+		r[i] = (struct metrics_rule){ p->name, d->rules.v[i].live ? "live" : "file",
+					      policy_dir_name(p->dir),
+					      policy_action_name(policy_action(p)),
+					      c[d->rules.v[i].slot] };
+	}
+	m->rule = r;
+	m->n_rules = d->rules.n;
+	return r;
+}
+
 static int metrics_facts(struct daemon *d, struct metrics_facts *m, char why[2][MODE_WHY * 2])
 {
 	struct ready_facts f = ready_facts(d);
@@ -158,6 +181,7 @@ static void serve_metrics(struct daemon *d, struct httpd_reply *r)
 {
 	char why[2][MODE_WHY * 2];
 	struct metrics_facts *m = calloc(1, sizeof(*m));
+	struct metrics_rule *rules = m ? rule_facts(d, m) : NULL;
 	int err = m ? metrics_facts(d, m, why) : -ENOMEM;
 
 	if (err) {
@@ -168,6 +192,7 @@ static void serve_metrics(struct daemon *d, struct httpd_reply *r)
 		r->type = "text/plain; version=0.0.4; charset=utf-8";
 		r->body = metrics_text(m, &r->len);
 	}
+	free(rules);
 	free(m);
 }
 
