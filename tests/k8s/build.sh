@@ -23,7 +23,7 @@ export LC_ALL=C
 version=1.20.5+really1.20.2
 upstream=1.20.2
 go=1.19
-packages=(golang-$go-go golang-github-modern-go-reflect2-dev dpkg-dev)
+packages=("golang-$go-go" golang-github-modern-go-reflect2-dev dpkg-dev)
 programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
 
 self=$(readlink -f "${BASH_SOURCE[0]}")
@@ -91,7 +91,7 @@ step() {
 	say "[$((SECONDS - started)) s] $*"
 	printf '\n== %s\n' "$*" >>"$log"
 }
-trap 'rc=$?; [ $rc = 0 ] || { tail -n 25 "$log" >&2; say "failed; all of it is in $log"; }' EXIT
+trap '[ $? = 0 ] || { tail -n 25 "$log" >&2; say "failed; all of it is in $log"; }' EXIT
 : >"$log"
 
 # source_tree: the package's sources at $tree, unpacked only when complete

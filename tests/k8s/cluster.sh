@@ -208,7 +208,7 @@ groups_made() {
 	local d f
 
 	if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-		for f in $(cat /sys/fs/cgroup/cgroup.controllers); do
+		for f in $(</sys/fs/cgroup/cgroup.controllers); do
 			echo "+$f" >/sys/fs/cgroup/cgroup.subtree_control || true
 		done
 	fi
@@ -380,6 +380,14 @@ nodes_ready() {
 		kubectl get serviceaccount default
 }
 
+undo() {
+	local rc=$?
+
+	trap - EXIT
+	[ $rc = 0 ] || down
+	exit $rc
+}
+
 up() {
 	local bin n p
 
@@ -390,7 +398,7 @@ up() {
 	bin=$("$here/build.sh" --print-dir)
 	down
 	# Whatever goes wrong from here leaves nothing.
-	trap 'rc=$?; trap - EXIT; [ $rc = 0 ] || down; exit $rc' EXIT
+	trap undo EXIT
 	trap 'exit 130' INT TERM HUP
 	mkdir -p "$run"
 	echo "$bin" >"$run/bin"
