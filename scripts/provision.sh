@@ -94,7 +94,7 @@ while [ $# -gt 0 ]; do
 done
 
 host_ok() { [[ $2 =~ ^([A-Za-z0-9_.-]+@)?[A-Za-z0-9.:_-]+$ && $2 != -* ]] || bad "$1 '$2': give HOST or USER@HOST"; }
-[ -n "$first" ] && [ -n "$second" ] || bad "give --first and --second"
+[[ -n $first && -n $second ]] || bad "give --first and --second"
 host_ok --first "$first"
 host_ok --second "$second"
 [ "$first" != "$second" ] || bad "--first and --second are the same host"

@@ -203,9 +203,8 @@ step_restore() {
 	if [ -s "$state/packages" ]; then
 		mapfile -t packages < <(sort -u "$state/packages")
 		apt-get -q purge -y --allow-change-held-packages "${packages[@]}"
-	elif [ -e "$state/files" ]; then
-		systemctl restart containerd || true
 	fi
+	! installed containerd || systemctl restart containerd
 	rm -rf "$state"
 	say "as before; a reboot takes away the rules and interfaces of kube-proxy and the CNI"
 }
