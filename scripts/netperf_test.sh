@@ -132,12 +132,13 @@ none_on() {
 both() { "$1" "$server_node" >/dev/null 2>&1 && "$1" "$client_node" >/dev/null 2>&1; }
 
 delete_xmasq() {
-	local node
+	local pods
 
-	for node in "$server_node" "$client_node"; do
-		kc -n "$ds_ns" delete pods --field-selector "spec.nodeName=$node" -l "$ds_selector" \
-			--wait=true >/dev/null
-	done
+	pods=$(kc -n "$ds_ns" get pods -l "$ds_selector" -o json | jq -r --arg a "$server_node" \
+		--arg b "$client_node" '.items[] | select(.spec.nodeName == $a or .spec.nodeName == $b)
+			| .metadata.name')
+	# shellcheck disable=SC2086 # words
+	[ -z "$pods" ] || kc -n "$ds_ns" delete pods $pods --wait=true >/dev/null
 }
 
 # Pods of other nodes stay as they are: they are replaced only when somebody deletes them.
@@ -183,8 +184,8 @@ xmasq() {
 		kc -n "$ds_ns" patch daemonset "$ds" --type merge -p "$ds_off" >/dev/null
 		wait_for "xmasqd to leave $server_node and $client_node" both none_on
 	else
-		kc -n "$ds_ns" patch daemonset "$ds" --type json \
-			-p '[{"op": "remove", "path": "/spec/template/spec/affinity"}]' >/dev/null
+		kc -n "$ds_ns" patch daemonset "$ds" --type merge \
+			-p '{"spec": {"template": {"spec": {"affinity": null}}}}' >/dev/null
 		[ "$(jq '.template.spec.affinity' "$ds_saved")" = null ] ||
 			kc -n "$ds_ns" patch daemonset "$ds" --type merge -p "$ds_on" >/dev/null
 		wait_for "xmasqd on $server_node and $client_node" both xmasq_on

@@ -68,6 +68,9 @@ teardown()
 		kill "$p" 2>/dev/null || :
 		wait "$p" 2>/dev/null || :
 	done
+	if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+		tail -n 3 "$BATS_TEST_TMPDIR"/* 2>/dev/null || :
+	fi
 	if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -s "/var/tmp/xmk$CLUSTER_NAME/kubeconfig" ]; then
 		{
 			k get pods -A -o wide
@@ -169,6 +172,15 @@ active()
 	ctl "$1" flows --active -o json | gojq -e --arg a "$2" --argjson p "$3" --argjson n "$4" \
 		'[.flows[] | select(tostring | contains($a)) | select(.sport == $p or .dport == $p)]
 			| length >= $n' >/dev/null
+}
+
+# end_flows NAMESPACE POD PORT: its clients with that port end as if they were done, and report
+end_flows()
+{
+	# shellcheck disable=SC2016 # the pod's shell
+	in_pod "$1" "$2" sh -c 'for p in /proc/[0-9]*; do
+		! tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "^xmt-flow client .* $0 " || kill ${p#/proc/}
+	done' "$3"
 }
 
 # background FILE COMMAND...: until the test ends at the latest
@@ -307,9 +319,9 @@ reborn()
 	reborn one
 	ip=$(ip_of red one)
 	background "$BATS_TEST_TMPDIR/old" flow red a "$ip" --tcp --port 7000 --source-port 43000 \
-		--interval-ms 20 --duration 60
+		--interval-ms 20 --duration 300
 	background "$BATS_TEST_TMPDIR/others" flow blue a "$(ip_of blue b)" --udp --port 7001 \
-		--interval-ms 20 --wait-ms 3000 --duration 25
+		--interval-ms 20 --wait-ms 3000 --duration 300
 	wait_until 20 active 1 "$ip" 43000 1
 	k -n red delete pod one --grace-period=0 --force
 	now=
@@ -322,30 +334,29 @@ reborn()
 	echo "$i: $now"
 	[ "$now" = "$ip" ]
 	# The same addresses and ports, another pod: a connection of its own.
-	kill "${STARTED[0]}" || :
-	in_pod red a sh -c 'for p in $(ls /proc | grep "^[0-9]*$"); do
-		grep -qs 43000 /proc/$p/cmdline && [ "$p" != $$ ] && kill $p; done; exit 0'
+	end_flows red a 43000
 	background "$BATS_TEST_TMPDIR/new" flow red a "$ip" --tcp --port 7000 --source-port 43000 \
-		--interval-ms 20 --duration 6
-	wait_until 20 active 2 "$ip" 43000 1
-	wait "${STARTED[2]}"
+		--interval-ms 20 --duration 300
+	wait_until 30 active 2 "$ip" 43000 1
+	end_flows red a 43000
+	end_flows blue a 7001
+	wait "${STARTED[@]:1}"
 	all_well "$(cat "$BATS_TEST_TMPDIR/new")"
-	wait "${STARTED[1]}"
 	all_well "$(cat "$BATS_TEST_TMPDIR/others")"
 	k -n red delete pod "again$i" --grace-period=0 --force
 }
 
 @test "rollout: restart and another image, under load; nothing is lost" {
-	local ns out seconds=${XM_K8S_LOAD:-40} started
+	local ns out started
 
 	# Another image: one more file in it.
 	scripts/image.sh --tag xmasq:next --output "$BATS_TEST_TMPDIR/images" --add build/tests/tools/xmt-cpu xmasq
 	cluster load "$BATS_TEST_TMPDIR/images/xmasq.tar"
 	for ns in red blue; do
 		background "$BATS_TEST_TMPDIR/$ns" flow $ns a "$(ip_of $ns b)" --tcp --port 7000 --connections 8 \
-			--source-port 44000 --interval-ms 20 --duration "$seconds"
+			--source-port 44000 --interval-ms 20 --duration 300
 		background "$BATS_TEST_TMPDIR/$ns-udp" flow $ns b "$(ip_of $ns a)" --udp --port 7001 \
-			--connections 8 --source-port 45000 --interval-ms 20 --wait-ms 3000 --duration "$seconds"
+			--connections 8 --source-port 45000 --interval-ms 20 --wait-ms 3000 --duration 300
 	done
 	wait_until 20 active 1 "$(ip_of red b)" 44000 1
 	started=$SECONDS
@@ -355,11 +366,13 @@ reborn()
 	k -n kube-system set image daemonset/xmasq xmasqd=xmasq:next
 	k -n kube-system rollout status daemonset/xmasq --timeout=120s
 	echo "image changed after $((SECONDS - started)) s"
-	# Both happened while there was load, and the daemons know the flows of those before.
-	kill -0 "${STARTED[@]}"
 	in_daemon=$(k -n kube-system exec "$(daemon 1)" -- ls /bin/xmt-cpu)
 	[ "$in_daemon" = /bin/xmt-cpu ]
-	wait_until 20 active 1 "$(ip_of red b)" 44000 1
+	wait_until 30 active 1 "$(ip_of red b)" 44000 1
+	for ns in red blue; do
+		end_flows $ns a 44000
+		end_flows $ns b 45000
+	done
 	wait "${STARTED[@]}"
 	for out in red red-udp blue blue-udp; do
 		all_well "$(cat "$BATS_TEST_TMPDIR/$out")"
