@@ -11,6 +11,7 @@
 # The cluster is made once for the file (cluster.sh); tests build on one another as little as they can,
 # but the last two take xmasq and the cluster away.
 #
+# shellcheck disable=SC2016 # jq's own, or another shell's
 # shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
 # shellcheck disable=SC2154 # output: set by run
 
@@ -99,7 +100,6 @@ machine()
 # node_traces N: whatever xmasq leaves on a node
 node_traces()
 {
-	# shellcheck disable=SC2016 # the node's shell
 	cluster node "$1" sh -c '
 		find /sys/fs/bpf -mindepth 1
 		find /run/xmasq -mindepth 1 2>/dev/null
@@ -177,11 +177,16 @@ active()
 # end_flows NAMESPACE POD PORT: its clients with that port end as if they were done, and report
 end_flows()
 {
-	# shellcheck disable=SC2016 # the pod's shell
 	in_pod "$1" "$2" sh -c 'for p in /proc/[0-9]*; do
 		! tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "^xmt-flow client .* $0 " || kill ${p#/proc/}
 	done' "$3"
 }
+
+# says N PATTERN: the daemon of node N has logged that
+says() { k -n kube-system logs "$(daemon "$1")" 2>&1 | grep -e "$2"; }
+
+no_pods() { [ -z "$(k -n kube-system get pods -o name)" ]; }
+not()     { ! "$@"; }
 
 # background FILE COMMAND...: until the test ends at the latest
 background()
@@ -221,7 +226,7 @@ background()
 	k -n kube-system create configmap xmasq --from-literal=xmasqd.yaml='sysctl_dir: /nowhere' \
 		--dry-run=client -o yaml | k apply -f -
 	k -n kube-system delete pod "$(daemon 1)"
-	wait_until 90 eval 'k -n kube-system logs "$(daemon 1)" 2>&1 | grep "sysctl_dir /nowhere: .*it must have"'
+	wait_until 90 says 1 'sysctl_dir /nowhere: .*it must have'
 	[ "$(k -n kube-system get ds xmasq -o jsonpath='{.status.numberReady}')" = 1 ]
 	k apply -f deploy/kubernetes/xmasq.yaml
 	k -n kube-system delete pod "$(daemon 1)"
@@ -237,15 +242,19 @@ background()
 	for ns in red blue; do
 		ip=$(ip_of $ns b)
 		background "$BATS_TEST_TMPDIR/$ns" flow $ns a "$ip" --tcp --port 7000 --connections 4 \
-			--interval-ms 20 --duration 12
+			--interval-ms 20 --duration 300
 		background "$BATS_TEST_TMPDIR/$ns-udp" flow $ns a "$ip" --udp --port 7001 --connections 4 \
-			--interval-ms 20 --wait-ms 3000 --duration 12
+			--interval-ms 20 --wait-ms 3000 --duration 300
 	done
 	for ns in red blue; do
 		for n in 1 2; do
-			wait_until 10 active $n "$(ip_of $ns b)" 7000 4
-			wait_until 10 active $n "$(ip_of $ns b)" 7001 4
+			wait_until 60 active $n "$(ip_of $ns b)" 7000 4
+			wait_until 60 active $n "$(ip_of $ns b)" 7001 4
 		done
+	done
+	for ns in red blue; do
+		end_flows $ns a 7000
+		end_flows $ns a 7001
 	done
 	wait "${STARTED[@]}"
 	for out in red red-udp blue blue-udp; do
@@ -291,15 +300,15 @@ background()
 	a=$(ip_of red a) b=$(ip_of red b)
 	background "$BATS_TEST_TMPDIR/denied" flow red a "$b" --tcp --port 7000 --source-port 42000 \
 		--interval-ms 20 --duration 60
-	wait_until 20 active 1 "$b" 42000 1
+	wait_until 60 active 1 "$b" 42000 1
 	cluster node 2 iptables -w -I FORWARD -s "$a" -d "$b" -p tcp --dport 7000 -j DROP
-	wait_until 10 eval "! active 1 $b 42000 1"
+	wait_until 30 not active 1 "$b" 42000 1
 	run ! timeout 8 tests/k8s/cluster.sh --name "$CLUSTER_NAME" kubectl -n red exec a -- xmt-flow client \
 		--tcp --host "$b" --port 7000 --rounds 1 --timeout 3
 	# The others are not concerned.
 	all_well "$(flow blue a "$(ip_of blue b)" --tcp --port 7000 --rounds 20)"
 	cluster node 2 iptables -w -D FORWARD -s "$a" -d "$b" -p tcp --dport 7000 -j DROP
-	wait_until 30 active 1 "$b" 42000 1
+	wait_until 60 active 1 "$b" 42000 1
 }
 
 # ---- pods come and go ---------------------------------------------------------------
@@ -322,7 +331,7 @@ reborn()
 		--interval-ms 20 --duration 300
 	background "$BATS_TEST_TMPDIR/others" flow blue a "$(ip_of blue b)" --udp --port 7001 \
 		--interval-ms 20 --wait-ms 3000 --duration 300
-	wait_until 20 active 1 "$ip" 43000 1
+	wait_until 60 active 1 "$ip" 43000 1
 	k -n red delete pod one --grace-period=0 --force
 	now=
 	for i in 1 2 3 4 5 6 7 8; do
@@ -337,7 +346,7 @@ reborn()
 	end_flows red a 43000
 	background "$BATS_TEST_TMPDIR/new" flow red a "$ip" --tcp --port 7000 --source-port 43000 \
 		--interval-ms 20 --duration 300
-	wait_until 30 active 2 "$ip" 43000 1
+	wait_until 60 active 2 "$ip" 43000 1
 	end_flows red a 43000
 	end_flows blue a 7001
 	wait "${STARTED[@]:1}"
@@ -358,7 +367,7 @@ reborn()
 		background "$BATS_TEST_TMPDIR/$ns-udp" flow $ns b "$(ip_of $ns a)" --udp --port 7001 \
 			--connections 8 --source-port 45000 --interval-ms 20 --wait-ms 3000 --duration 300
 	done
-	wait_until 20 active 1 "$(ip_of red b)" 44000 1
+	wait_until 60 active 1 "$(ip_of red b)" 44000 1
 	started=$SECONDS
 	k -n kube-system rollout restart daemonset/xmasq
 	k -n kube-system rollout status daemonset/xmasq --timeout=120s
@@ -368,7 +377,7 @@ reborn()
 	echo "image changed after $((SECONDS - started)) s"
 	in_daemon=$(k -n kube-system exec "$(daemon 1)" -- ls /bin/xmt-cpu)
 	[ "$in_daemon" = /bin/xmt-cpu ]
-	wait_until 30 active 1 "$(ip_of red b)" 44000 1
+	wait_until 60 active 1 "$(ip_of red b)" 44000 1
 	for ns in red blue; do
 		end_flows $ns a 44000
 		end_flows $ns b 45000
@@ -406,7 +415,7 @@ reborn()
 	local n
 
 	k delete -f deploy/kubernetes/xmasq.yaml
-	wait_until 60 eval '[ -z "$(k -n kube-system get pods -o name)" ]'
+	wait_until 60 no_pods
 	# The daemon is gone, its programs are not: that is what keeps flows over a rollout.
 	cluster node 1 test -e /sys/fs/bpf/xmasq/xm_flows
 	# Connections that conntrack remembers keep one sysctl as it is. Here they are of no use to anybody.

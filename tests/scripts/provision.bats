@@ -4,6 +4,8 @@
 # provision.sh against two hosts that are directories: "ssh" runs what it is told right here, with
 # ROOT=HOST's directory and stubs of the programs that would change a machine. They note in HOST/log
 # what they were called with, and do to the directory what the real ones would.
+#
+# shellcheck disable=SC2016 # the stubs' own
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/../.." || return 1
@@ -76,7 +78,6 @@ setup() {
 		esac
 	END
 	for p in ctr systemctl modprobe; do
-		# shellcheck disable=SC2016 # the stub's
 		stub "$p" <<<'echo "${0##*/} $*" >>"$ROOT/log"'
 	done
 }
@@ -124,7 +125,7 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 }
 
 @test "provision: a run that failed half way is taken up again" {
-	FAIL=join run scripts/provision.sh
+	FAIL='join' run scripts/provision.sh
 	echo "$output"
 	[ "$status" -eq 1 ]
 	[[ $output == *"join failed on admin@b"*"run this again"* ]]
@@ -204,7 +205,8 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 		[ "$status" -eq 2 ]
 		[[ $output == *"try --help"* ]]
 	done
-	XMASQ_FIRST='' run scripts/provision.sh
+	unset XMASQ_FIRST
+	run scripts/provision.sh
 	[[ $status -eq 2 && $output == *"--first"* ]]
 	run scripts/provision.sh --help
 	[ "$status" -eq 0 ]
