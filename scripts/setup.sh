@@ -5,8 +5,9 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test afxdp vm kernel lint package (default: all of these), and two that may
-# start a daemon: docker, for some of the AF_XDP tests, and containers, for the suite of that name. Does nothing, quickly, when all is there.
+# Groups: build demo test afxdp k8s vm kernel lint package (default: all of these), and two that may
+# start a daemon: docker, for some of the AF_XDP tests, and containers, for the suite of that name.
+# Does nothing, quickly, when all is there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
@@ -16,6 +17,7 @@ declare -A why=(
 	[demo]="two nodes in network namespaces, traffic between them, a look at the packets"
 	[test]="unit tests, end-to-end tests, packet crafting, fuzzing, a second clang for the verifier"
 	[afxdp]="the AF_XDP router's network, other routers and what measures them"
+	[k8s]="build Kubernetes from Debian's source package and run it, images, measurements in it"
 	[docker]="the AF_XDP tests in containers"
 	[containers]="containers of containerd, Docker and podman as pods"
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
@@ -33,6 +35,9 @@ declare -A pkgs=(
 		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
 	[afxdp]="xdp-tools iproute2 ethtool nftables busybox curl iperf3 sockperf jq python3
 		iputils-ping procps"
+	[k8s]="golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev etcd-server containerd runc
+		containernetworking-plugins iproute2 iptables conntrack openssl busybox iperf3 sockperf
+		jq gojq bpftool util-linux procps"
 	[docker]="docker.io docker-compose"
 	[containers]="containerd containernetworking-plugins docker.io podman runc busybox iproute2
 		ethtool"
@@ -43,7 +48,7 @@ declare -A pkgs=(
 	[lint]="shellcheck cppcheck clang-tidy clang-format"
 	[package]="git debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
 )
-all_groups="build demo test afxdp vm kernel lint package"
+all_groups="build demo test afxdp k8s vm kernel lint package"
 other_groups="docker containers"
 
 usage() {

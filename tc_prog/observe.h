@@ -46,6 +46,15 @@ static __always_inline void outer_sport_set(struct __sk_buff *skb, __be16 from, 
 	bpf_skb_store_bytes(skb, udp + offsetof(struct udphdr, source), &to, sizeof(to), 0);
 }
 
+/* The peer is down, and has been for so long that our ingress lease is over. So may be the peer's,
+ * and when it is back ours may be renewed first, by a delivery: agree anew, or a packet would be
+ * sent that it refuses. */
+static __always_inline void label_doubtful(struct xm_flow *f, __u32 now)
+{
+	if (!xm_before(now, f->in_until))
+		f->stage = XM_STAGE_NEW;
+}
+
 /* Owner: an overlay packet that tells no label must not look as if it did. */
 static __always_inline void tell_nothing(struct __sk_buff *skb, const struct outer *o)
 {
@@ -182,7 +191,9 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 		f->renew_at = now + cfg.renew;
 		note(XM_R_LEASE_OUT);
 	}
-	if (owner && peer_up(p, t.idx))
+	if (!peer_up(p, t.idx))
+		label_doubtful(f, now);
+	else if (owner)
 		label = label_to_tell(&t.key, f, t.idx, now);
 tell:
 	if (!owner)

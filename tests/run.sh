@@ -4,7 +4,7 @@
 # Run the test suites and sum them up.
 #
 #   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults containers
-#                                memory afxdp vm (default: all, in this order)
+#                                memory afxdp k8s vm (default: all, in this order)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -21,6 +21,8 @@
 #            builds what they need) and tests/memory/*.bats (root)
 #   afxdp    build/tests/afxdp/test_* (cmocka) and tests/afxdp/e2e/*.bats (network namespaces, and
 #            Docker where there is any; root)
+#   k8s      tests/k8s/*.bats (a real Kubernetes of two nodes, with xmasq as a DaemonSet; root);
+#            builds Kubernetes when it is not cached, which takes some six minutes
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each. Kernels and machines are begun at once, in the time that the
@@ -43,7 +45,7 @@ shopt -s nullglob
 
 BUILD=${BUILD:-build}
 declare -A time_limit=([unit]=300 [edge]=300 [prog]=300 [fuzz]=600 [scripts]=1200 [netns]=2400
-	[faults]=1500 [containers]=600 [memory]=1200 [afxdp]=900 [vm]=3000)
+	[faults]=1500 [containers]=600 [memory]=1200 [afxdp]=900 [k8s]=900 [vm]=3000)
 
 passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
@@ -308,6 +310,17 @@ suite_afxdp() {
 	run_bats tests/afxdp/e2e/*.bats
 }
 
+suite_k8s() {
+	need_root k8s || return
+	tests/k8s/build.sh >/dev/null || {
+		fail "k8s: Kubernetes could not be built"
+		return
+	}
+	# As long as the cluster takes, not the compiler.
+	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[k8s]}}))
+	run_bats tests/k8s/*.bats
+}
+
 # vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: FILE.tap, FILE.err, and at the end FILE.done
 vm_row() {
 	local file=$1 kernel=$2 what=$3 rc=0 stock=()
@@ -418,7 +431,7 @@ suite_fuzz() {
 
 suites=("$@")
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns faults containers memory afxdp vm)
+	suites=(unit edge prog fuzz scripts netns faults containers memory afxdp k8s vm)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then

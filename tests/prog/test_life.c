@@ -71,6 +71,40 @@ static void stays_fast(int packets)
 	}
 }
 
+/* Its ingress lease is over, and with it the label that it is named by. */
+static void lapse(struct node *n, const struct xm_flow_key *key)
+{
+	__u32 now = node_now(n);
+	struct xm_flow f;
+
+	node_flow(n, key, &f);
+	f.in_until = now;
+	node_set_flow(n, key, &f);
+	for (unsigned int i = 0; i < N_LABELS; i++)
+		n->labels[i].until = now;
+}
+
+/*
+ * Neither daemon has been there for long, the pods talked all the while. Then one node has proof of
+ * the other, which has none of it yet, and a delivery comes before anything is sent.
+ */
+static void long_silence(bool a_first)
+{
+	node_b.peers[PEER_IDX].up_until[XM_TCP] = node_b.peers[PEER_IDX].up_until[XM_UDP] = 0;
+	node_a.peers[PEER_IDX].up_until[XM_TCP] = node_a.peers[PEER_IDX].up_until[XM_UDP] = 0;
+	lapse(&node_a, &key_a);
+	lapse(&node_b, &key_b);
+	CHECK_EQ(a_sends(), OVERLAY);
+	CHECK_EQ(b_sends(), OVERLAY);
+	node_peer(a_first ? &node_a : &node_b, PEER_IDX, a_first ? ADDR_B : ADDR_A, PEER_GEN, true);
+	for (int i = 0; i < 4; i++) {
+		CHECK_EQ(a_first ? b_sends() : a_sends(), OVERLAY);
+		CHECK_EQ(a_first ? a_sends() : b_sends(), OVERLAY);
+	}
+	node_peer(a_first ? &node_b : &node_a, PEER_IDX, a_first ? ADDR_A : ADDR_B, PEER_GEN, true);
+	CHECK(until_fast(10) <= 10, "not fast again");
+}
+
 static void whole_life(__u8 proto, __u16 overlay)
 {
 	const char *what = proto == IPPROTO_TCP ? "TCP" : "UDP";
@@ -111,6 +145,11 @@ static void whole_life(__u8 proto, __u16 overlay)
 	CHECK_EQ(a_sends(), FAST);
 	node_peer(&node_b, PEER_IDX, ADDR_A, PEER_GEN, true);
 	CHECK_EQ(b_sends(), FAST);
+
+	tap_case("life: %s: silent for longer than a lease: agreed anew, whoever is back first",
+		 what);
+	long_silence(true);
+	long_silence(false);
 
 	tap_case("life: %s: a peer with a new epoch: learned anew", what);
 	node_peer(&node_b, PEER_IDX, ADDR_A, PEER_GEN + 1, true);

@@ -57,6 +57,7 @@ static void test_defaults(void **state)
 	assert_string_equal(c.pin_dir, "/sys/fs/bpf/xmasq");
 	assert_string_equal(c.control_socket, "/run/xmasq/xmasqd.sock");
 	assert_string_equal(c.state_dir, "/run/xmasq");
+	assert_string_equal(c.sysctl_dir, "/proc/sys");
 	assert_string_equal(c.psk_file, "");
 }
 
@@ -110,6 +111,7 @@ static void test_everything(void **state)
 		"pin_dir: /a\n"
 		"control_socket: /b/c\n"
 		"state_dir: /d\n"
+		"sysctl_dir: /host/proc/sys\n"
 		"psk_file: '/etc/xmasq/k e y'\n"
 		"cleanup_on_exit: true\n";
 	struct config c;
@@ -153,6 +155,7 @@ static void test_everything(void **state)
 	assert_string_equal(c.pin_dir, "/a");
 	assert_string_equal(c.control_socket, "/b/c");
 	assert_string_equal(c.state_dir, "/d");
+	assert_string_equal(c.sysctl_dir, "/host/proc/sys");
 	assert_string_equal(c.psk_file, "/etc/xmasq/k e y");
 	assert_true(c.cleanup_on_exit);
 }
@@ -516,6 +519,7 @@ static void test_reload(void **state)
 		{ "pin_dir: /x", "pin_dir" },
 		{ "control_socket: /x", "control_socket" },
 		{ "state_dir: /x", "state_dir" },
+		{ "sysctl_dir: /x", "sysctl_dir" },
 		{ "tables: {flows: 1024}", "tables.flows" },
 		{ "tables: {peers: 16}", "tables.peers" },
 		{ "masquerade_port: 1024", "masquerade_port" },

@@ -98,6 +98,8 @@ const struct config_key config_keys[] = {
 	  .max = SOCKET_PATH_MAX, .help = "where xmasqctl talks to xmasqd" },
 	{ TOP(state_dir), AT(state_dir), .type = CONFIG_T_PATH, .flags = RESTART,
 	  .max = CONFIG_PATH_MAX - 1, .help = "what must survive a restart of xmasqd" },
+	{ TOP(sysctl_dir), AT(sysctl_dir), .type = CONFIG_T_PATH, .flags = RESTART,
+	  .max = CONFIG_PATH_MAX - 1, .help = "where the node's sysctls can be written" },
 	{ TOP(psk_file), AT(psk_file), .type = CONFIG_T_PATH, .flags = RESTART | CONFIG_F_EMPTY,
 	  .max = CONFIG_PATH_MAX - 1, .help = "key that authenticates peers; empty: none" },
 	{ TOP(cleanup_on_exit), AT(cleanup_on_exit), .type = CONFIG_T_BOOL,
@@ -137,6 +139,7 @@ void config_defaults(struct config *c)
 	strcpy(c->pin_dir, "/sys/fs/bpf/xmasq");
 	strcpy(c->control_socket, "/run/xmasq/xmasqd.sock");
 	strcpy(c->state_dir, "/run/xmasq");
+	strcpy(c->sysctl_dir, "/proc/sys");
 }
 
 static bool cidrs_match(const struct config_cidr *list, unsigned int n, __be32 addr)

@@ -118,6 +118,7 @@ struct config {
 	char pin_dir[CONFIG_PATH_MAX];	      /* default /sys/fs/bpf/xmasq */
 	char control_socket[CONFIG_PATH_MAX]; /* default /run/xmasq/xmasqd.sock */
 	char state_dir[CONFIG_PATH_MAX];      /* default /run/xmasq */
+	char sysctl_dir[CONFIG_PATH_MAX];     /* default /proc/sys */
 	char psk_file[CONFIG_PATH_MAX];	      /* empty: hello is not authenticated */
 	bool cleanup_on_exit;
 };

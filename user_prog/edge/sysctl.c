@@ -16,6 +16,10 @@
 #define STATE_NAME  "sysctl"
 #define ENTRIES_MAX 16
 #define WORD_MAX    32
+#define ROOT_MAX    256
+#define PATH_LEN    (ROOT_MAX + SYSCTL_NAME_MAX)
+
+static char root[ROOT_MAX] = "/proc/sys";
 
 enum kind {
 	KIND_SET,  /* "set": the whole value is ours */
@@ -51,17 +55,26 @@ static int path_of(const char *name, char *out, size_t max)
 		    (name[i] != '.' || name[i + 1] == '.'))
 			return -EINVAL;
 	}
-	(void)snprintf(out, max, "/proc/sys/%s", name);
-	for (out += strlen("/proc/sys/"); *out; out++) {
+	(void)snprintf(out, max, "%s/%s", root, name);
+	for (out += strlen(root); *out; out++) {
 		if (*out == '.')
 			*out = '/';
 	}
 	return 0;
 }
 
+int sysctl_root(const char *dir)
+{
+	char net[PATH_LEN];
+
+	(void)snprintf(root, sizeof(root), "%s", dir);
+	(void)snprintf(net, sizeof(net), "%s/net", root);
+	return access(net, X_OK) ? -errno : 0;
+}
+
 int sysctl_read(const char *name, char *value, size_t max)
 {
-	char path[SYSCTL_NAME_MAX + 16];
+	char path[PATH_LEN];
 	size_t used = 0;
 	ssize_t n = 0;
 	int fd, err;
@@ -91,7 +104,7 @@ int sysctl_read(const char *name, char *value, size_t max)
 
 int sysctl_write(const char *name, const char *value)
 {
-	char path[SYSCTL_NAME_MAX + 16];
+	char path[PATH_LEN];
 	char line[SYSCTL_VALUE_MAX + 2];
 	int fd, len, err;
 
@@ -193,7 +206,7 @@ static int port_of(const char *word, uint16_t *port)
 
 static void load_line(struct sysctl *s, char *line)
 {
-	char path[SYSCTL_NAME_MAX + 16];
+	char path[PATH_LEN];
 	char *copy = line, *kind, *name, *word;
 	struct entry *e = NULL;
 	uint16_t port;

@@ -23,6 +23,14 @@
 #define SYSCTL_RESERVED_PORTS  "net.ipv4.ip_local_reserved_ports"
 
 /**
+ * sysctl_root() - where they are, instead of /proc/sys
+ * @dir: at most 255 bytes. In a container /proc/sys is read-only, whatever its capabilities; the
+ *	 node's, mounted elsewhere, is not, and shows the network namespace of who opens it.
+ * Return: 0, or -errno when it has no "net".
+ */
+int sysctl_root(const char *dir);
+
+/**
  * sysctl_read() - value as text, without the newline
  * @name: dotted name, letters, digits, '_' and '.'
  * Return: 0; -ENOENT when this kernel (or namespace) does not have it; or -errno.

@@ -96,6 +96,13 @@ int conntrack_open(struct daemon *d)
 
 	if (d->sysctl)
 		return 0;
+	err = sysctl_root(d->cfg.sysctl_dir);
+	if (err) {
+		log_error(
+			"sysctl_dir %s: %s; it must have the node's \"net\" below it, as /proc/sys has",
+			d->cfg.sysctl_dir, strerror(-err));
+		return err;
+	}
 	err = sysctl_open(&d->sysctl, d->cfg.state_dir);
 	if (err)
 		log_error("cannot read the record of sysctls in %s: %s", d->cfg.state_dir,

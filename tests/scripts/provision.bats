@@ -1,0 +1,214 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# provision.sh against two hosts that are directories: "ssh" runs what it is told right here, with
+# ROOT=HOST's directory and stubs of the programs that would change a machine. They note in HOST/log
+# what they were called with, and do to the directory what the real ones would.
+#
+# shellcheck disable=SC2016 # the stubs' own
+
+setup() {
+	cd "$BATS_TEST_DIRNAME/../.." || return 1
+	export HOSTS=$BATS_TEST_TMPDIR/hosts STUBS=$BATS_TEST_TMPDIR/stubs
+	export XMASQ_FIRST=root@a XMASQ_SECOND=admin@b XMASQ_SSH=$STUBS/ssh XMASQ_TIMEOUT=5
+	export XMASQ_CNI=flannel XMASQ_CNI_MANIFEST=$BATS_TEST_TMPDIR/kube-flannel.yml
+	export XMASQ_IMAGE_ARCHIVE=$BATS_TEST_TMPDIR/xmasq.tar
+	printf 'kind: flannel\n"Network": "10.244.0.0/16"\n' >"$XMASQ_CNI_MANIFEST"
+	echo image >"$XMASQ_IMAGE_ARCHIVE"
+	for h in a b; do
+		mkdir -p "$HOSTS/$h"/{proc,sys/kernel/btf,etc/containerd,var/tmp,var/lib,root}
+		echo Filename >"$HOSTS/$h/proc/swaps"
+		echo btf >"$HOSTS/$h/sys/kernel/btf/vmlinux"
+		echo 'version = 2 # mine' >"$HOSTS/$h/etc/containerd/config.toml"
+		echo containerd >"$HOSTS/$h/installed"
+		: >"$HOSTS/$h/log"
+	done
+	echo 'net.ipv4.ip_forward=0' >"$HOSTS/a/sysctls"
+	echo 'net.ipv4.ip_forward=1' >"$HOSTS/b/sysctls"
+	mkdir -p "$STUBS/bin"
+	stub ssh <<-'END'
+		host=${1#*@}
+		# As sshd does it: one text for the shell there.
+		cd /; HOSTNAME=$host ROOT=$HOSTS/$host PATH=$STUBS/bin:$PATH exec sh -c "$2"
+	END
+	mv "$STUBS/bin/ssh" "$STUBS/ssh"
+	stub sudo <<-'END'
+		[ "$1" = -n ] && shift
+		exec "$@"
+	END
+	stub uname <<<'echo "${RELEASE:-6.12.5-amd64}"'
+	stub id <<<'echo 0'
+	stub dpkg-query <<-'END'
+		for last; do :; done
+		! grep -qx "$last" "$ROOT/installed" || printf installed
+	END
+	stub apt-cache <<<'echo "  Candidate: 1.2"'
+	stub apt-get <<-'END'
+		echo "apt-get $*" >>"$ROOT/log"
+		for p; do
+			case " $* " in
+			*" install "*) case $p in -* | install) ;; *) echo "$p" >>"$ROOT/installed" ;; esac ;;
+			*" purge "*) sed -i "/^$p\$/d" "$ROOT/installed" ;;
+			esac
+		done
+	END
+	stub sysctl <<-'END'
+		for last; do :; done
+		case $1 in
+		-n) grep -s "^$last=" "$ROOT/sysctls" | cut -d = -f 2 | grep . || echo 0 ;;
+		*) sed -i "/^${last%=*}=/d" "$ROOT/sysctls"; echo "$last" >>"$ROOT/sysctls" ;;
+		esac
+	END
+	stub kubeadm <<-'END'
+		echo "kubeadm $*" >>"$ROOT/log"
+		[ -z "${FAIL:-}" ] || [ "$FAIL" != "$1" ] || { echo "kubeadm: $1 failed" >&2; exit 1; }
+		mkdir -p "$ROOT/etc/kubernetes" "$ROOT/etc/cni/net.d"
+		case $1 in
+		init) touch "$ROOT/etc/kubernetes/admin.conf" "$ROOT/etc/kubernetes/kubelet.conf" ;;
+		join) touch "$ROOT/etc/kubernetes/kubelet.conf" ;;
+		token) echo "kubeadm join 192.0.2.1:6443 --token abc --discovery-token-ca-cert-hash sha256:1" ;;
+		reset) rm -rf "$ROOT/etc/kubernetes" ;;
+		esac
+	END
+	stub kubectl <<-'END'
+		echo "kubectl $*" >>"$ROOT/log"
+		case "$*" in
+		*"get daemonset/xmasq") [ -e "$ROOT/etc/kubernetes/admin.conf" ] ;;
+		"apply -f -" | *" -f -") grep -E '^(kind|  name): ' | sed 's/^/  /' >>"$ROOT/log" ;;
+		esac
+	END
+	for p in ctr systemctl modprobe; do
+		stub "$p" <<<'echo "${0##*/} $*" >>"$ROOT/log"'
+	done
+}
+
+stub() { { echo '#!/bin/sh'; cat; } >"$STUBS/bin/$1" && chmod +x "$STUBS/bin/$1"; }
+
+# tree: all that is on the hosts, but for the stubs' own notes
+tree() { (cd "$HOSTS" && find . -type f ! -name log ! -name sysctls ! -path '*/tmp/*' -exec sha256sum {} + | sort -k 2
+	find . -type d ! -path '*/etc/*' ! -path '*/tmp/*' | sort; sort ./*/sysctls); }
+
+lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
+
+@test "provision: two hosts become a cluster with a CNI and xmasq" {
+	run scripts/provision.sh
+	echo "$output"; cat "$HOSTS"/*/log
+	[ "$status" -eq 0 ]
+	[ "$(lines a 'kubeadm init --pod-network-cidr=10.244.0.0/16')" = 1 ]
+	[ "$(lines b 'kubeadm join 192.0.2.1:6443 --token abc --discovery-token-ca-cert-hash sha256:1')" = 1 ]
+	[ "$(lines a 'kind: flannel')" = 1 ]
+	[ "$(lines a 'kind: DaemonSet')" = 1 ]
+	[ "$(lines a 'rollout status daemonset/xmasq ')" = 1 ]
+	for h in a b; do
+		[ "$(lines $h 'ctr -n k8s.io images import')" = 1 ]
+		[ "$(lines $h 'systemctl restart containerd')" = 1 ]
+		grep -q SystemdCgroup "$HOSTS/$h/etc/containerd/config.toml"
+		grep -qx net.ipv4.ip_forward=1 "$HOSTS/$h/sysctls"
+		grep -qx kubeadm "$HOSTS/$h/installed"
+		[ ! -e "$HOSTS/$h/var/tmp/xmasq-image.tar" ]
+	done
+}
+
+@test "provision: repeated, it changes nothing more" {
+	scripts/provision.sh
+	tree >"$BATS_TEST_TMPDIR/once"
+	run scripts/provision.sh
+	echo "$output"; cat "$HOSTS"/*/log
+	[ "$status" -eq 0 ]
+	tree | diff "$BATS_TEST_TMPDIR/once" -
+	[ "$(lines a 'kubeadm init')" = 1 ]
+	[ "$(lines b 'kubeadm join')" = 1 ]
+	for h in a b; do
+		[ "$(lines $h 'apt-get.*install')" = 1 ]
+		[ "$(lines $h 'systemctl restart')" = 1 ]
+	done
+}
+
+@test "provision: a run that failed half way is taken up again" {
+	FAIL='join' run scripts/provision.sh
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[[ $output == *"join failed on admin@b"*"run this again"* ]]
+	run scripts/provision.sh
+	echo "$output"; cat "$HOSTS"/*/log
+	[ "$status" -eq 0 ]
+	[ "$(lines a 'kubeadm init')" = 1 ]
+	[ "$(lines a 'rollout status daemonset/xmasq ')" = 1 ]
+}
+
+@test "provision --undo: files, packages, sysctls and xmasq's traces are as they were" {
+	sort "$HOSTS/b/sysctls" >"$BATS_TEST_TMPDIR/b"
+	tree >"$BATS_TEST_TMPDIR/before"
+	scripts/provision.sh
+	run scripts/provision.sh --undo
+	echo "$output"; cat "$HOSTS"/*/log
+	[ "$status" -eq 0 ]
+	# What stands at 0 in both: bridge-nf-call was not there before, and is 0 as it was read.
+	sed -i /bridge-nf-call/d "$HOSTS"/*/sysctls
+	tree | diff "$BATS_TEST_TMPDIR/before" -
+	[ "$(lines a 'name: xmasq-cleanup')" -gt 0 ]
+	[ "$(lines a 'rollout status daemonset/xmasq-cleanup')" = 1 ]
+	[ "$(lines b 'kubeadm reset -f')" = 1 ]
+	[ "$(lines b 'apt-get -q purge.*kubeadm')" = 1 ]
+	# containerd was there before us.
+	[ "$(lines b 'purge.*containerd')" = 0 ]
+	# Nothing to undo is no error.
+	scripts/provision.sh --undo
+}
+
+@test "provision: a host in somebody's cluster, with swap, or with an old kernel is left alone" {
+	mkdir "$HOSTS/b/etc/kubernetes" && touch "$HOSTS/b/etc/kubernetes/kubelet.conf"
+	run scripts/provision.sh
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[[ $output == *"did not make"* ]]
+	[ ! -s "$HOSTS/a/log" ] && [ ! -s "$HOSTS/b/log" ]
+	scripts/provision.sh --undo
+	[ -e "$HOSTS/b/etc/kubernetes/kubelet.conf" ]
+	rm -r "$HOSTS/b/etc/kubernetes"
+	echo /dev/sda2 >>"$HOSTS/b/proc/swaps"
+	run scripts/provision.sh
+	[[ $status -eq 1 && $output == *"swap is on"* ]]
+	sed -i 2d "$HOSTS/b/proc/swaps"
+	for r in 5.10.0-9 6.3.1; do
+		RELEASE=$r run scripts/provision.sh
+		echo "$output"
+		[[ $status -eq 1 && $output == *"needs 6.1"* ]]
+	done
+	[ ! -s "$HOSTS/a/log" ] && [ ! -s "$HOSTS/b/log" ]
+}
+
+@test "provision --dry-run says what would be run where, and connects to nobody" {
+	stub ssh <<<'exit 99'
+	mv "$STUBS/bin/ssh" "$STUBS/ssh"
+	run scripts/provision.sh --dry-run
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"root@a: bash -s -- check"*"admin@b: sudo -n bash -s -- check"*"init 10.244.0.0/16"* ]]
+	[[ $output == *"admin@b: sudo -n bash -s -- join"*"ready 5 xmasq"* ]]
+	run scripts/provision.sh --undo --dry-run
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"ready 5 xmasq-cleanup"*"admin@b: sudo -n bash -s -- reset"*"root@a: bash -s -- restore"* ]]
+	[ ! -s "$HOSTS/a/log" ]
+}
+
+@test "provision: arguments that make no sense are refused with a hint" {
+	local args
+
+	for args in "--cni calico" "--first" "--first -oProxyCommand=x" "--second root@a" "--pod-cidr 10.0.0.0" \
+			"--pod-cidr 10.9.0.0/16" "--cni-manifest /nonexistent" "--timeout 0" "--bogus" \
+			"--cni antrea" "--image-archive /nonexistent" "--apt-list /nonexistent" "--advertise a;b"; do
+		# shellcheck disable=SC2086 # words
+		run scripts/provision.sh $args
+		echo "$args: $status: $output"
+		[ "$status" -eq 2 ]
+		[[ $output == *"try --help"* ]]
+	done
+	unset XMASQ_FIRST
+	run scripts/provision.sh
+	[[ $status -eq 2 && $output == *"--first"* ]]
+	run scripts/provision.sh --help
+	[ "$status" -eq 0 ]
+	[[ $output == *"NOT been run against real hosts"* ]]
+}
