@@ -80,7 +80,7 @@ static void lapse(struct node *n, const struct xm_flow_key *key)
 	node_flow(n, key, &f);
 	f.in_until = now;
 	node_set_flow(n, key, &f);
-	for (unsigned int i = 0; i < N_LABELS; i++)
+	for (int i = 0; i < N_LABELS; i++)
 		n->labels[i].until = now;
 }
 
