@@ -20,6 +20,9 @@
 #include "xm_types.h"
 #include "xm_wire.h"
 
+/* A function in a header that is called, not inlined: a header is also compiled alone. */
+#define XM_CALLED static __noinline __attribute__((unused))
+
 #ifndef memcpy
 #define memcpy(d, s, n) __builtin_memcpy(d, s, n)
 #endif

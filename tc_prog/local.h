@@ -100,8 +100,8 @@ static __always_inline void local_rewrite(struct ethhdr *eth, struct iphdr *ip,
  *
  * Out of the way of flows to other nodes. Return: XM_R_LOCAL, or 0 with the packet untouched.
  */
-static __noinline enum xm_reason local_fast(struct __sk_buff *skb, const struct xm_flow *f,
-					    __u32 pod, __u32 *ifindex)
+XM_CALLED enum xm_reason local_fast(struct __sk_buff *skb, const struct xm_flow *f, __u32 pod,
+				    __u32 *ifindex)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + LOCAL_ETH;

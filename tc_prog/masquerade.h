@@ -57,8 +57,8 @@ static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 if
  * Return: XM_R_MASQUERADED with the packet rewritten; XM_R_LOCAL as delivered to another pod of this
  * node, whose host-side interface is @ifindex; anything else with the packet untouched.
  */
-static __noinline enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, int inside,
-						__u32 *ifindex)
+XM_CALLED enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, int inside,
+					__u32 *ifindex)
 {
 	enum csum_kind kind;
 	struct xm_flow *f;

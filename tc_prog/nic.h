@@ -86,7 +86,7 @@ static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
 
 /* Everything that nic_restore() does not take: the slow half of the NIC's ingress hook, out
  * of the fast half's way. */
-static __noinline enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
+XM_CALLED enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
 {
 	struct outer o = {};
 	struct iphdr ip = {};
@@ -132,7 +132,7 @@ static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *
 	return restore(skb, &pkt, e, label, ifindex);
 }
 
-static __noinline enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
+XM_CALLED enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
 {
 	enum xm_reason r = nic_restore(skb, ifindex);
 

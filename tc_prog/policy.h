@@ -106,12 +106,12 @@ static __always_inline enum xm_reason policy(struct __sk_buff *skb, __u32 ifinde
  *
  * Return: XM_R_NONE to go on, or XM_R_POLICY_DENIED or XM_R_POLICY_OVERLAY.
  */
-static __noinline enum xm_reason policy_out(struct __sk_buff *skb, __u32 pod)
+XM_CALLED enum xm_reason policy_out(struct __sk_buff *skb, __u32 pod)
 {
 	return policy(skb, pod, XM_POLICY_OUT);
 }
 
-static __noinline enum xm_reason policy_in(struct __sk_buff *skb)
+XM_CALLED enum xm_reason policy_in(struct __sk_buff *skb)
 {
 	return policy(skb, skb->ifindex, XM_POLICY_IN);
 }

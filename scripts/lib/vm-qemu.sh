@@ -124,6 +124,10 @@ kernel_args()
 		[ -n "$ICOUNT" ] || khz=$("$1" -T) || khz=
 		[ -z "$khz" ] || a+=(tsc=reliable "tsc_early_khz=$khz")
 	fi
+	# Until 6.17 the kernel forgets for a moment, when it identifies its processor, that its page tables
+	# have five levels. KASAN takes each address for a wild one then, reports it, reports nothing
+	# any more, and lockdep is off from there on.
+	[ "$CONFIG" != debug ] || a+=(no5lvl)
 	if [ -n "$VERBOSE" ]; then
 		a+=(ignore_loglevel)
 	else

@@ -189,12 +189,12 @@ passes() {
 }
 
 @test "policy test says what happens, over a table of packets" {
-	local a=$((TCP + 2)) b=$((TCP + 3)) proto from to port tuple dropped want port_of
+	local a=$((TCP + 2)) b=$((TCP + 3)) proto from to port tuple dropped want
 
 	for port in $a $b; do
-		serve n2p1 tcp $port
-		serve n2p1 udp $port
-		serve n1p2 tcp $port
+		serve n2p1 tcp "$port"
+		serve n2p1 udp "$port"
+		serve n1p2 tcp "$port"
 	done
 	# Only requests can match: the ports are the servers'.
 	ctl n1 policy add deny egress tcp to any port $a-$b priority 500 name range
@@ -371,6 +371,7 @@ stopped_udp() { ! flow_active n1 "$UDP" && [ "$(rule_packets n1 file1)" -gt 0 ];
 	# The lowest number first.
 	rules_are n1 '[.rules[].name] == ["app", "dns-answers", "nobody-else", "mailer", "no-mail"]'
 	no_live_rules n1
+	# shellcheck disable=SC2016 # nothing is to be expanded
 	mapfile -t yaml < <(sed -n '/^```yaml/,/^```$/{/^```/d;p}' docs/policy.md)
 	[ ${#yaml[@]} = 3 ]
 	reload n1 "${yaml[@]}"
