@@ -125,7 +125,12 @@ on_n1() {
 			*' peers') grep -q '^172.31.0.2 ' "$BATS_TEST_TMPDIR/out" ;;
 			*' -d link') grep -q 'dstport 8472' "$BATS_TEST_TMPDIR/out" ;;
 			*'/metrics') grep -q '^xmasq_ready 1$' "$BATS_TEST_TMPDIR/out" ;;
-			*' cleanup') [ ! -e /sys/fs/bpf/xmasq-xmrd-n1 ] ;;
+			*' cleanup')
+				[ ! -e /sys/fs/bpf/xmasq-xmrd-n1 ]
+				# The daemon ends when it has answered.
+				# shellcheck disable=SC2016 # for the inner shell
+				timeout 10 bash -c 'while [ -e "$XMASQ_SOCKET" ]; do sleep 0.1; done'
+				;;
 			*' --cleanup') scripts/testbed.sh xmasq start n1 3>&- ;;
 			esac ;;
 		*)
@@ -139,7 +144,7 @@ on_n1() {
 @test "the node's own firewall neither sees nor stops what goes between nodes" {
 	local node proto
 
-	scripts/testbed.sh up 3>&-
+	scripts/testbed.sh up --replace 3>&-
 	for node in n1 n2; do
 		for proto in tcp udp; do
 			scripts/testbed.sh exec $node -- iptables -I INPUT -p $proto --dport 18477 -j DROP
