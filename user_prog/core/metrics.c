@@ -462,6 +462,10 @@ char *metrics_text(const struct metrics_facts *m, size_t *len)
 	for (size_t i = 0; i < XM_ARRAY_SIZE(metrics); i++) {
 		const struct metrics_desc *d = &metrics[i].d;
 
+		/* A metric without a sample is none. */
+		if (!m->n_rules &&
+		    (metrics[i].put == put_rule_packets || metrics[i].put == put_rule_bytes))
+			continue;
 		o.name = d->name;
 		fprintf(o.f, "# HELP %s %s\n# TYPE %s %s\n", d->name, d->help, d->name, d->type);
 		metrics[i].put(&o);
