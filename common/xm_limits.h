@@ -55,6 +55,9 @@
 #define XM_HOLDS_PER_SEC     256  /* of those that take a flow off the fast path for seconds */
 #define XM_CONTROLS_PER_SEC  64	  /* hello, hello answer and probes of one peer */
 #define XM_STRANGERS_PER_SEC 128  /* the same from all addresses that are no peer yet */
-#define XM_CONTROL_MAX	     128  /* bytes of payload handed to the daemon; a power of 2 */
+
+/* Entries made for flows between pods of a node in a second, and one for each 32 of the table. */
+#define XM_LOCALS_PER_SEC 256
+#define XM_CONTROL_MAX	  128 /* bytes of payload handed to the daemon; a power of 2 */
 
 #endif

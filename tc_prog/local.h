@@ -165,6 +165,9 @@ static __always_inline void local_make(const struct xm_flow_key *key, __u32 pod,
 	struct xm_flow f;
 	long err;
 
+	/* Many may be a service's tuples, which come to nothing: not the whole table for them. */
+	if (!rate_ok(&locals_win, &locals_cnt, now, cfg.label_mask / 32 + XM_LOCALS_PER_SEC))
+		return;
 	local_start(&f, pod, now);
 	err = bpf_map_update_elem(&xm_flows, key, &f, BPF_NOEXIST);
 	if (!err)
@@ -241,8 +244,9 @@ static __always_inline int observe_local(struct __sk_buff *skb, const struct par
 		return 1;
 	}
 	if (f->stage != XM_STAGE_LOCAL) {
-		/* The other pod was on another node: when the leases are over it is really here. */
-		if (flow_seen(f, now))
+		/* The other pod was on another node: when the leases are over it is really here. Who
+		 * sends under this pod's address does not start its flow over. */
+		if (f->pod_ifindex != from || flow_seen(f, now))
 			return 1;
 		label_release(&pkt->key, f, pkt->idx, now);
 		local_start(f, from, now);

@@ -20,6 +20,9 @@ __u32 nic_frame_max = 0xffffffff;
 /* 64-bit jiffies until which leases of flows between pods of this node are granted; put off by the
  * daemon, since without it nobody hears of pods that go. 0: never. */
 __u64 local_until;
+/* Entries made for such flows in this second. */
+__u32 locals_win;
+__u32 locals_cnt;
 
 /* There are rules. Kept up to date by the daemon. */
 __u32 policy_on = 0;

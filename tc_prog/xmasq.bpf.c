@@ -61,6 +61,9 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	r = pod_sends(skb, skb->ifindex, 0, &ifindex);
 	if (r == XM_R_MASQUERADED)
 		return bpf_redirect(ifindex, 0);
+	/* A netkit pair may be met here, too, and can be told not to clear marks (IFLA_NETKIT_SCRUB). */
+	if (skb->mark == cfg.mark)
+		skb->mark = 0;
 	if (r != XM_R_LOCAL)
 		return not_ours(r);
 	/* This end of the pair has another address than the pod that the packet is for. */

@@ -502,6 +502,20 @@ static void moves(void)
 	CHECK_EQ(flow.peer, 0);
 	CHECK_EQ(node_label(n, n->peer_addr, 0x123, IPPROTO_UDP)->tag, 0);
 
+	tap_case("local: not when it is another pod's, whose address this one took");
+	begin(IPPROTO_UDP);
+	node_ready(n, &ab, 0x123);
+	node_flow(n, &ab, &flow);
+	flow.out_until = node_now(n);
+	flow.pod_ifindex = if_b;
+	put(&ab);
+	arrives(&spec, if_a, if_b, 0);
+	node_flow(n, &ab, &flow);
+	CHECK_EQ(flow.stage, XM_STAGE_READY);
+	CHECK_EQ(flow.label, 0x123);
+	CHECK_EQ(flow.pod_ifindex, if_b);
+	CHECK(node_label(n, n->peer_addr, 0x123, IPPROTO_UDP)->tag, "label freed");
+
 	for (int over = 0; over < 2; over++) {
 		tap_case("local: a tunnel packet of the tuple %s",
 			 over ? "makes it a flow to another node when its leases are over"
@@ -567,6 +581,13 @@ static void other_modes(void)
 	pkt_make(&in, &spec);
 	CHECK_EQ(node_run_ctx(n, POD_EGRESS, &in, &ctx, 0, &out), 0);
 	n->fd[POD_EGRESS] = fd;
+	expect_through(n, &out, &in, R(NO_FLOW));
+
+	tap_case("local: also where the pair is met as if it were veth");
+	begin(IPPROTO_TCP);
+	ctx = (struct __sk_buff){ .ifindex = if_a, .mark = MARK };
+	pkt_make(&in, &spec);
+	CHECK_EQ(node_run_ctx(n, POD_EGRESS, &in, &ctx, 0, &out), 0);
 	expect_through(n, &out, &in, R(NO_FLOW));
 }
 

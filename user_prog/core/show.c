@@ -393,7 +393,9 @@ static void show_verdict(FILE *out, const char *label, struct json_object *v)
 		     *rule ? " (" : "", rule, *rule ? ")" : "") < 0)
 		return;
 	fprintf(out, "%-8s %s%s\n", label, table_clean(text),
-		jsonx_bool(v, "local") ? "" : "; the pod is not on this node, nobody asks");
+		jsonx_bool(v, "local")
+			? ""
+			: "; no attached pod of this node has this address, nobody asks");
 	free(text);
 }
 

@@ -222,6 +222,12 @@ bool datapath_pod_known(const struct datapath *d, uint32_t ifindex);
  * Uses the last sample of datapath_clock(). Return: 0, or -errno when some may be left.
  */
 int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg, size_t *n);
+/**
+ * datapath_labels_del_if() - free the labels of flows that @match
+ * @match: called with an empty flow: there may be none any more, when it was given its label while
+ *         datapath_flows_del_if() removed it
+ */
+void datapath_labels_del_if(struct datapath *d, datapath_flow_fn match, void *arg);
 
 /** datapath_policy() - the rules in force */
 const struct xm_policy_half *datapath_policy(const struct datapath *d);

@@ -250,6 +250,26 @@ int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg,
 	return err;
 }
 
+void datapath_labels_del_if(struct datapath *d, datapath_flow_fn match, void *arg)
+{
+	static const struct xm_flow none;
+
+	for (uint32_t i = 0; i < d->n_labels; i++) {
+		struct xm_label *e = &d->labels[i];
+		uint64_t tag = __atomic_load_n(&e->tag, __ATOMIC_ACQUIRE);
+		const struct xm_flow_key key = {
+			.saddr = e->daddr,
+			.daddr = e->saddr,
+			.sport = e->dport,
+			.dport = e->sport,
+			.proto = tag >> 8 & 0xff,
+		};
+
+		if ((tag & 0xff) == XM_TAG_USED && match(arg, &key, &none))
+			label_free(d, e, tag);
+	}
+}
+
 struct recycle {
 	struct datapath *d;
 	uint32_t now;

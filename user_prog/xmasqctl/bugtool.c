@@ -205,8 +205,8 @@ static void about_web(struct run *r, struct json_object *config)
 
 static void collect(struct run *r)
 {
-	static const enum ctl_command asked[] = { CTL_PODS, CTL_FLOWS, CTL_PEERS, CTL_COUNTERS,
-						  CTL_VERSION };
+	static const enum ctl_command asked[] = { CTL_PODS,	CTL_FLOWS,  CTL_PEERS,
+						  CTL_COUNTERS, CTL_POLICY, CTL_VERSION };
 	struct json_object *status, *config;
 	char *copy = strdup(readme), *data;
 	size_t len;

@@ -209,6 +209,7 @@ static int watch_all(struct daemon *d)
 /* What can refuse comes before what changes anything. */
 static int start(struct daemon *d)
 {
+	size_t taken_off;
 	int err;
 
 	d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -239,6 +240,10 @@ static int start(struct daemon *d)
 	if (attach_sync(d))
 		log_warn("some interfaces could not be attached; their pods stay on the overlay");
 	attach_sweep(d);
+	/* Programs of an earlier run, which had none or others, may have granted what rules deny. */
+	if (rules_take_off(d, &taken_off))
+		log_warn(
+			"not all live flows could be asked for new rules; xmasqctl flush --all takes them off the fast path");
 	d->dp.changes_way = false;
 	peers_want_reports(d);
 	/* What there is of earlier runs is known before anybody asks. */

@@ -37,9 +37,11 @@ static bool flush_matches(void *arg, const struct xm_flow_key *key, const struct
 		return !memcmp(key, &w->req->flush.flow, sizeof(*key)) ||
 		       (f->stage == XM_STAGE_LOCAL && is_reverse(key, &w->req->flush.flow));
 	case CTL_FLUSH_POD_ADDR:
-		return key->saddr == w->req->flush.addr;
+		return key->saddr == w->req->flush.addr ||
+		       (f->stage == XM_STAGE_LOCAL && key->daddr == w->req->flush.addr);
 	case CTL_FLUSH_POD_IF:
-		return f->pod_ifindex == w->ifindex;
+		return f->pod_ifindex == w->ifindex ||
+		       (f->stage == XM_STAGE_LOCAL && f->nic_ifindex == w->ifindex);
 	case CTL_FLUSH_PEER:
 		return f->peer == w->req->flush.addr;
 	}

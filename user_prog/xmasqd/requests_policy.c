@@ -148,11 +148,14 @@ static int del(struct daemon *d, const char *name, struct json_object **result, 
 
 /* ---- test ---- */
 
-static bool is_local(const struct daemon *d, __be32 addr)
+/* Whether programs are attached to the pod, and judge its packets. */
+static bool is_judged(const struct daemon *d, __be32 addr)
 {
 	for (size_t i = 0; i < d->want.n; i++)
 		for (unsigned int k = 0; k < d->want.v[i].n_addrs; k++)
-			if (d->want.v[i].key.role == RECONCILE_POD && d->want.v[i].addrs[k] == addr)
+			if (d->want.v[i].key.role == RECONCILE_POD &&
+			    d->want.v[i].addrs[k] == addr &&
+			    attach_find(d, d->want.v[i].key.ifindex))
 				return true;
 	return false;
 }
@@ -160,7 +163,7 @@ static bool is_local(const struct daemon *d, __be32 addr)
 static struct json_object *verdict_json(const struct daemon *d, const struct xm_policy_packet *p,
 					int dir, bool *dropped)
 {
-	bool local = is_local(d, dir == XM_POLICY_OUT ? p->saddr : p->daddr);
+	bool local = is_judged(d, dir == XM_POLICY_OUT ? p->saddr : p->daddr);
 	struct json_object *o = json_object_new_object();
 	char text[POLICY_RULE_STR];
 	struct trace_rule r;

@@ -26,15 +26,17 @@ static bool not_allowed(void *arg, const struct xm_flow_key *key, const struct x
 	       (f->stage == XM_STAGE_LOCAL && !policy_allows(arg, &back));
 }
 
-/* Flows that are live and not allowed any more. */
-static int take_off(struct daemon *d, size_t *n)
+int rules_take_off(struct daemon *d, size_t *n)
 {
+	void *rules = (void *)datapath_policy(&d->dp);
 	int err = datapath_clock(&d->dp);
 
 	*n = 0;
-	return err
-		       ?: datapath_flows_del_if(&d->dp, not_allowed,
-						(void *)datapath_policy(&d->dp), n);
+	if (err)
+		return err;
+	err = datapath_flows_del_if(&d->dp, not_allowed, rules, n);
+	datapath_labels_del_if(&d->dp, not_allowed, rules);
+	return err;
 }
 
 int rules_apply(struct daemon *d)
@@ -54,9 +56,9 @@ int rules_apply(struct daemon *d)
 	datapath_policy_set(&d->dp, table);
 	free(table);
 	/* At once; and what a program that was under way with the old rules may have granted since. */
-	err = take_off(d, &n[0]);
+	err = rules_take_off(d, &n[0]);
 	datapath_policy_settle();
-	err2 = take_off(d, &n[1]);
+	err2 = rules_take_off(d, &n[1]);
 	err = err ?: err2;
 	if (err)
 		log_error(

@@ -17,6 +17,12 @@ int rules_start(struct daemon *d);
 /** rules_apply() - after a change of either list. Return: 0 or -errno, logged, when flows are left */
 int rules_apply(struct daemon *d);
 
+/**
+ * rules_take_off() - take flows off the fast path that the rules in force do not allow
+ * @n: how many there were
+ */
+int rules_take_off(struct daemon *d, size_t *n);
+
 /** rules_save() - write this list to the state file. Return: 0 or -errno */
 int rules_save(struct daemon *d, const struct policy_list *l);
 
