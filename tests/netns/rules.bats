@@ -230,7 +230,7 @@ passes() {
 	END
 	# Which rule it is, in the words for people.
 	run -0 ctl n1 policy test tcp "$(ip_of n1p2):1" "$(ip_of n2p1):$a"
-	[[ $output == "egress   deny, by rule range ("*$'\n'"ingress  allow, no rule matches; the pod is not on this node"* ]]
+	[[ $output == "egress   deny, by rule range ("*$'\n'"ingress  allow, no rule matches; no attached pod of this node has this address"* ]]
 }
 
 @test "a restart keeps live rules and their counters, and they hold while no daemon runs" {
