@@ -520,7 +520,7 @@ capture_end()
 
 	for file; do
 		for part in ${CAPTURE_FILES[$file]}; do
-			wait_until 5 capture_drained "$part" || return 1
+			wait_until 15 capture_drained "$part" || return 1
 		done
 		capture_stop "$file"
 		for part in ${CAPTURE_FILES[$file]}; do
