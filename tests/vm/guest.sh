@@ -15,6 +15,8 @@
 #   cards   xsk-router on a card whose driver has zero-copy; needs vm.sh --cards
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
+#
+# Of smoke and full only what matches $XM_ONLY, when that is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 shopt -s nullglob
@@ -24,7 +26,7 @@ BUILD=${BUILD:-build}
 datapath=(modes local traffic wire transparency policy security nat csum bounds)
 
 netns() {
-	exec bats --formatter tap "${@/#/tests/netns/}"
+	exec bats --formatter tap ${XM_ONLY:+--filter "$XM_ONLY"} "${@/#/tests/netns/}"
 }
 
 smoke='status says the mode|TCP and UDP: 95|a pod deleted under traffic|cleanup leaves no program'
@@ -40,7 +42,7 @@ smoke)
 	case ${XM_MODE:-}/${XM_OVERLAY:-} in
 	netkit/* | rpeer/ovs-*) files+=(tests/netns/local.bats) smoke+='|pods of one node: TCP and UDP' ;;
 	esac
-	exec bats --formatter tap --filter "^($smoke)" "${files[@]}"
+	exec bats --formatter tap --filter "${XM_ONLY:-^($smoke)}" "${files[@]}"
 	;;
 afxdp)
 	# Kernels of ours have it: no test may skip for want of it.
