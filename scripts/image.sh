@@ -125,6 +125,7 @@ done
 for p in "${extra[@]}"; do
 	put "$p" /bin
 done
+hint='apt-get install busybox'
 put busybox /bin
 # Enough to look around with `kubectl exec`, to wait and to signal.
 for p in sh cat echo env grep head hostname httpd id ip kill ls mount nc nslookup ping ps rm sed \

@@ -5,13 +5,15 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test afxdp k8s vm kernel lint package (default: all of these), and two that may
-# start a daemon: docker, for some of the AF_XDP tests, and containers, for the suite of that name.
+# Groups: build demo test afxdp k8s vm kernel lint package (default: all of these), and two that are not
+# among them: docker, for some of the AF_XDP tests, and containers, for the suite of that name. k8s,
+# docker and containers may start daemons: etcd, containerd, Docker. Nothing is ever removed.
 # Does nothing, quickly, when all is there.
 set -euo pipefail
 
 # Per group: why it is wanted, then its packages. "a|b|c" is one need that any of them meets;
-# the first that the archive offers is installed, and none at all is only worth a note.
+# the first that the archive offers is installed, and none at all is only worth a note. Docker's own
+# containerd.io has both containerd and runc in it and conflicts with Debian's.
 declare -A why=(
 	[build]="compile xmasqd, xmasqctl, xsk-router and the BPF objects"
 	[demo]="two nodes in network namespaces, traffic between them, a look at the packets"
@@ -35,12 +37,12 @@ declare -A pkgs=(
 		libclang-rt-dev|libclang-rt-14-dev clang-19|clang-18|clang-17|clang-16"
 	[afxdp]="xdp-tools iproute2 ethtool nftables busybox curl iperf3 sockperf jq python3
 		iputils-ping procps"
-	[k8s]="golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev etcd-server containerd runc
-		containernetworking-plugins iproute2 iptables conntrack openssl busybox iperf3 sockperf
-		jq gojq bpftool util-linux procps"
-	[docker]="docker.io docker-compose"
-	[containers]="containerd containernetworking-plugins docker.io podman runc busybox iproute2
-		ethtool"
+	[k8s]="golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev etcd-server
+		containerd|containerd.io runc|containerd.io containernetworking-plugins iproute2 iptables
+		conntrack openssl busybox iperf3 sockperf jq gojq bpftool util-linux procps"
+	[docker]="docker.io|docker-ce docker-compose"
+	[containers]="containerd|containerd.io containernetworking-plugins docker.io|docker-ce podman
+		runc|containerd.io busybox iproute2 ethtool"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
@@ -166,7 +168,7 @@ resolve() {
 if [ $mode = dry-run ]; then
 	resolve
 	echo "would run: ${apt[*]} update"
-	echo "would run: ${apt[*]} install -y --no-install-recommends ${want[*]} ${unknown[*]}"
+	echo "would run: ${apt[*]} install -y --no-remove --no-install-recommends ${want[*]} ${unknown[*]}"
 	exit 0
 fi
 [ "$(id -u)" = 0 ] || die "needs root to install packages: run 'sudo scripts/setup.sh'"
@@ -176,4 +178,4 @@ export DEBIAN_FRONTEND=noninteractive
 resolve
 [ ${#unknown[@]} = 0 ] || die "this distribution has no package: ${unknown[*]}." \
 	"xmasq is built and tested on Debian 12; install the equivalents by hand."
-[ ${#want[@]} = 0 ] || "${apt[@]}" -q install -y --no-install-recommends "${want[@]}" </dev/null
+[ ${#want[@]} = 0 ] || "${apt[@]}" -q install -y --no-remove --no-install-recommends "${want[@]}" </dev/null
