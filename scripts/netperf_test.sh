@@ -32,7 +32,8 @@ usage() {
 
 	Off means that xmasqd is not on the two nodes, nor its programs: the DaemonSet's pods are taken from
 	these two nodes only, after they have got --cleanup-on-exit, and at the end everything is as it
-	was. Needs jq, and the right to change the DaemonSet.
+	was. Where there are live rules (xmasqctl policy list) it does not start, as that option forgets
+	them; with --switch that is for you to look at. Needs jq, and the right to change the DaemonSet.
 	END
 }
 
@@ -98,7 +99,7 @@ command -v "${kubectl[0]}" >/dev/null || die "${kubectl[0]} is missing: install 
 
 kc() { "${kubectl[@]}" "$@"; }
 ds_ns=${daemonset%/*} ds=${daemonset#*/}
-ds_saved='' made=''
+ds_saved='' made='' switched=''
 tmp=$(mktemp -d)
 
 # wait_for WHAT COMMAND...: polls
@@ -125,8 +126,12 @@ xmasq_on() {
 			| .metadata.name)'
 }
 
+# none_on NODE: kubectl says that there is none; an error says nothing
 none_on() {
-	[ "$(kc -n "$ds_ns" get pods --field-selector "spec.nodeName=$1" -l "$ds_selector" -o name | wc -l)" = 0 ]
+	local pods
+
+	pods=$(kc -n "$ds_ns" get pods --field-selector "spec.nodeName=$1" -l "$ds_selector" -o name) &&
+		[ -z "$pods" ]
 }
 
 both() { "$1" "$server_node" >/dev/null 2>&1 && "$1" "$client_node" >/dev/null 2>&1; }
@@ -136,29 +141,52 @@ delete_xmasq() {
 
 	pods=$(kc -n "$ds_ns" get pods -l "$ds_selector" -o json | jq -r --arg a "$server_node" \
 		--arg b "$client_node" '.items[] | select(.spec.nodeName == $a or .spec.nodeName == $b)
-			| .metadata.name')
+			| .metadata.name') || return
 	# shellcheck disable=SC2086 # words
-	[ -z "$pods" ] || kc -n "$ds_ns" delete pods $pods --wait=true >/dev/null
+	[ -z "$pods" ] || kc -n "$ds_ns" delete pods $pods --ignore-not-found --wait=true >/dev/null
+}
+
+# no_live_rules NODE
+no_live_rules() {
+	local pod rules
+
+	{
+		pod=$(xmasq_on "$1") && rules=$(kc -n "$ds_ns" exec "$pod" -- xmasqctl policy list -o json) &&
+			rules=$(jq -r '[.rules[] | select(.origin == "live").name] | join(" ")' <<<"$rules")
+	} || die "xmasqctl policy list fails on $1, so live rules there might be lost"
+	[ -z "$rules" ] || die "$1 has live rules, which --cleanup-on-exit forgets: $rules." \
+		"Put them into xmasqd.yaml, or 'xmasqctl policy del' them"
 }
 
 # Pods of other nodes stay as they are: they are replaced only when somebody deletes them.
 ds_prepare() {
-	local with_args
+	local saved=$tmp/daemonset.json whole ds_on
 
-	ds_saved=$tmp/daemonset.json
-	kc -n "$ds_ns" get daemonset "$ds" -o json | jq '.spec | {template, updateStrategy}' >"$ds_saved" ||
+	whole=$(kc -n "$ds_ns" get daemonset "$ds" -o json) ||
 		die "no DaemonSet $daemonset: is xmasq installed (docs/kubernetes.md)? Or give --daemonset or --switch"
-	ds_selector=$(kc -n "$ds_ns" get daemonset "$ds" -o json |
-		jq -r '.spec.selector.matchLabels | to_entries | map("\(.key)=\(.value)") | join(",")')
-	with_args=$(jq '.updateStrategy = {type: "OnDelete", rollingUpdate: null}
-		| .template.spec.containers[0].args += ["--cleanup-on-exit"]' "$ds_saved")
-	ds_on=$(jq -c '{spec: .}' <<<"$with_args")
-	# What a merge does not name stays, so the saved one is put back as a whole, at the end.
-	ds_off=$(jq -c --arg a "$server_node" --arg b "$client_node" '{spec: (.template.spec.affinity =
-		{nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [
-			{matchFields: [{key: "metadata.name", operator: "NotIn", values: [$a]},
-				       {key: "metadata.name", operator: "NotIn", values: [$b]}]}]}}})}' \
-		<<<"$with_args")
+	jq '.spec | {template, updateStrategy}' <<<"$whole" >"$saved"
+	# Whatever else a selector asks for: without it, other pods would be taken for xmasq's, and deleted.
+	ds_selector=$(jq -r '.spec.selector | select(.matchExpressions | not) | .matchLabels // {}
+		| to_entries | map("\(.key)=\(.value)") | join(",")' <<<"$whole")
+	[ -n "$ds_selector" ] || die "DaemonSet $daemonset does not select by labels alone: give --switch"
+	! jq -e '.updateStrategy.type == "OnDelete" and
+		any(.template.spec.containers[].args[]?; . == "--cleanup-on-exit")' "$saved" >/dev/null ||
+		die "DaemonSet $daemonset is as a killed run left it. Put it back, with your image in the file:" \
+			"kubectl replace -f deploy/kubernetes/xmasq.yaml"
+	wait_for "xmasqd on $server_node and $client_node" both xmasq_on
+	no_live_rules "$server_node"
+	no_live_rules "$client_node"
+	ds_on=$(jq -c '{spec: (.updateStrategy = {type: "OnDelete", rollingUpdate: null}
+		| .template.spec.containers[0].args += ["--cleanup-on-exit"])}' "$saved")
+	# Terms are alternatives, so each has to exclude the nodes; an empty one matches no node.
+	ds_off=$(jq -c --arg a "$server_node" --arg b "$client_node" '
+		[$a, $b | {key: "metadata.name", operator: "NotIn", values: [.]}] as $not
+		| (.template.spec.affinity // {})
+		| .nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution |=
+			if . then .nodeSelectorTerms |= map(if (.matchExpressions // []) + (.matchFields // []) == []
+				then . else .matchFields += $not end)
+			else {nodeSelectorTerms: [{matchFields: $not}]} end' "$saved")
+	ds_saved=$saved
 	kc -n "$ds_ns" patch daemonset "$ds" --type merge -p "$ds_on" >/dev/null
 	delete_xmasq
 	wait_for "xmasqd on $server_node and $client_node" both xmasq_on
@@ -173,33 +201,36 @@ ds_restore() {
 		cat "$ds_saved" >&2
 		return 1
 	}
-	delete_xmasq
-	wait_for "xmasqd on $server_node and $client_node, as it was" both xmasq_on
+	delete_xmasq && wait_for "xmasqd on $server_node and $client_node, as it was" both xmasq_on
+}
+
+# ds_affinity VALUE: in one step, so that no pod starts in between where it should not
+ds_affinity() {
+	kc -n "$ds_ns" patch daemonset "$ds" --type json \
+		-p "[{\"op\": \"add\", \"path\": \"/spec/template/spec/affinity\", \"value\": $1}]" >/dev/null
 }
 
 xmasq() {
 	if [ -n "$switch" ]; then
+		switched=1
 		$switch "$1" || die "'$switch $1' failed"
 	elif [ "$1" = off ]; then
-		kc -n "$ds_ns" patch daemonset "$ds" --type merge -p "$ds_off" >/dev/null
+		ds_affinity "$ds_off"
 		wait_for "xmasqd to leave $server_node and $client_node" both none_on
 	else
-		kc -n "$ds_ns" patch daemonset "$ds" --type merge \
-			-p '{"spec": {"template": {"spec": {"affinity": null}}}}' >/dev/null
-		[ "$(jq '.template.spec.affinity' "$ds_saved")" = null ] ||
-			kc -n "$ds_ns" patch daemonset "$ds" --type merge -p "$ds_on" >/dev/null
+		ds_affinity "$(jq -c .template.spec.affinity "$ds_saved")"
 		wait_for "xmasqd on $server_node and $client_node" both xmasq_on
 	fi
 }
 
 # masqueraded: packets that left the client's node on the fast path so far, "-" when nobody says
 masqueraded() {
-	local pod
+	local pod counters
 
-	[ -z "$switch" ] || { echo - && return; }
-	pod=$(xmasq_on "$client_node" 2>/dev/null) || { echo - && return; }
-	kc -n "$ds_ns" exec "$pod" -- xmasqctl -o json counters 2>/dev/null |
-		jq -r 'first(.. | objects | select(.name? == "masqueraded") | .packets) // 0' || echo -
+	[ -z "$switch" ] && pod=$(xmasq_on "$client_node" 2>/dev/null) &&
+		counters=$(kc -n "$ds_ns" exec "$pod" -- xmasqctl -o json counters 2>/dev/null) &&
+		jq -r 'first(.. | objects | select(.name? == "masqueraded") | .packets) // 0' <<<"$counters" ||
+		echo -
 }
 
 # ---- pods ---------------------------------------------------------------------
@@ -237,10 +268,16 @@ pod_manifest() {
 	END
 }
 
-pods_up() {
-	[ -z "$(kc get namespace "$namespace" --ignore-not-found -o name)" ] ||
+namespace_free() {
+	local there
+
+	there=$(kc get namespace "$namespace" --ignore-not-found -o name) || die "kubectl cannot look for namespaces"
+	[ -z "$there" ] ||
 		die "there is a namespace '$namespace' already: give another --namespace, or delete what an" \
 			"interrupted run left: kubectl delete namespace $namespace"
+}
+
+pods_up() {
 	made=1
 	kc create namespace "$namespace" >/dev/null
 	# A namespace's service account comes a moment later, and pods need it.
@@ -268,7 +305,11 @@ cleanup() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	[ -z "$made" ] || kc delete namespace "$namespace" --wait=true --timeout="${timeout}s" >/dev/null || rc=1
-	[ -z "$ds_saved" ] || [ ! -s "$ds_saved" ] || ds_restore || rc=1
+	[ -z "$ds_saved" ] || ds_restore || rc=1
+	[ -z "$switched" ] || $switch on || {
+		echo "netperf_test: '$switch on' failed: xmasq may be off" >&2
+		rc=1
+	}
 	rm -rf "$tmp"
 	exit $rc
 }
@@ -299,11 +340,14 @@ measure() {
 
 # on_fast_path: whether xmasq takes packets of a short run
 on_fast_path() {
-	local before
+	local before after
 
 	before=$(masqueraded)
 	on_client sockperf pp -i "$server" -p 11111 -t 1 || return 1
-	[ "$before" = - ] || [ "$(masqueraded)" -gt "$before" ]
+	# A switch has no counters.
+	[ -z "$switch" ] || return 0
+	after=$(masqueraded)
+	[ "$before" != - ] && [ "$after" != - ] && [ "$after" -gt "$before" ]
 }
 
 round() {
@@ -317,7 +361,7 @@ round() {
 		before=$(masqueraded)
 		value=$(measure "$t")
 		after=$(masqueraded)
-		[ "$state$before" != on- ] || before=0 after=0
+		[ "$before" != - ] || after=-
 		jq -nc --arg t "$t" --arg s "$state" --argjson n "$n" --argjson v "$value" \
 			--arg fast "$([ "$after" = - ] && echo - || echo $((after - before)))" \
 			'{test: $t, state: $s, round: $n, value: $v, fast: $fast}' >>"$tmp/samples"
@@ -373,6 +417,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 nodes_chosen
 say "server on $server_node, client on $client_node"
+namespace_free
 [ -n "$switch" ] || ds_prepare
 pods_up
 for ((r = 1; r <= rounds; r++)); do

@@ -166,13 +166,19 @@ fast()
 		--interval-ms 10 >/dev/null && after=$(counter 1 masqueraded) && [ "$after" -gt "$before" ]
 }
 
-# active N ADDRESS PORT COUNT: flows with the pod's address and a port that are fast on node N
-active()
+# active_flows N ADDRESS PORT: how many with the pod's address and a port are fast on node N
+active_flows()
 {
-	ctl "$1" flows --active -o json | gojq -e --arg a "$2" --argjson p "$3" --argjson n "$4" \
+	local flows
+
+	flows=$(ctl "$1" flows --active -o json) && gojq -e --arg a "$2" --argjson p "$3" \
 		'[.flows[] | select(tostring | contains($a)) | select(.sport == $p or .dport == $p)]
-			| length >= $n' >/dev/null
+			| length' <<<"$flows"
 }
+
+# active N ADDRESS PORT COUNT, and inactive N ADDRESS PORT: neither when the daemon does not say
+active()   { local n; n=$(active_flows "$1" "$2" "$3") && [ "$n" -ge "$4" ]; }
+inactive() { local n; n=$(active_flows "$1" "$2" "$3") && [ "$n" -eq 0 ]; }
 
 # end_flows NAMESPACE POD PORT: its clients with that port end as if they were done, and report
 end_flows()
@@ -185,8 +191,7 @@ end_flows()
 # says N PATTERN: the daemon of node N has logged that
 says() { k -n kube-system logs "$(daemon "$1")" 2>&1 | grep -e "$2"; }
 
-no_pods() { [ -z "$(k -n kube-system get pods -o name)" ]; }
-not()     { ! "$@"; }
+no_pods() { local pods; pods=$(k -n kube-system get pods -o name) && [ -z "$pods" ]; }
 
 # background FILE COMMAND...: until the test ends at the latest
 background()
@@ -302,7 +307,7 @@ background()
 		--interval-ms 20 --duration 60
 	wait_until 60 active 1 "$b" 42000 1
 	cluster node 2 iptables -w -I FORWARD -s "$a" -d "$b" -p tcp --dport 7000 -j DROP
-	wait_until 30 not active 1 "$b" 42000 1
+	wait_until 30 inactive 1 "$b" 42000
 	run ! timeout 8 tests/k8s/cluster.sh --name "$CLUSTER_NAME" kubectl -n red exec a -- xmt-flow client \
 		--tcp --host "$b" --port 7000 --rounds 1 --timeout 3
 	# The others are not concerned.
@@ -394,21 +399,60 @@ reborn()
 
 # ---- the tools ------------------------------------------------------------------------
 
-@test "netperf_test.sh: a table of off and on, and the cluster is as before" {
-	local out=$BATS_TEST_TMPDIR/out
-
-	k -n kube-system get ds xmasq -o json | gojq .spec >"$BATS_TEST_TMPDIR/spec"
+netperf()
+{
 	scripts/netperf_test.sh --kubectl "tests/k8s/cluster.sh --name $CLUSTER_NAME kubectl" \
 		--image xmasq-netperf:test --pull Never --rounds 1 --seconds 2 --tests tcprr,udprr \
-		--server-node node2 --client-node node1 -o json >"$out"
+		--server-node node2 --client-node node1 -o json
+}
+
+# ds_patch PATCH: of RFC 6902, to xmasq's DaemonSet
+ds_patch() { k -n kube-system patch daemonset xmasq --type json -p "$1"; }
+
+@test "netperf_test.sh: a table of off and on, and the cluster is as before" {
+	local out=$BATS_TEST_TMPDIR/out there
+
+	# A user's own affinity: it stays in force, and xmasq leaves the nodes all the same.
+	ds_patch '[{"op": "add", "path": "/spec/template/spec/affinity", "value": {"nodeAffinity":
+		{"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions":
+			[{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]}]}}}}]'
+	k -n kube-system rollout status daemonset/xmasq --timeout=120s
+	k -n kube-system get ds xmasq -o json | gojq .spec >"$BATS_TEST_TMPDIR/spec"
+	netperf >"$out"
 	cat "$out"
 	gojq -e '(.tests | length) == 2 and all(.tests[]; .off.median > 0 and .on.median > 0 and .fast_packets > 0)
 		and (.nodes | length) == 2' "$out"
 	k -n kube-system get ds xmasq -o json | gojq .spec | diff "$BATS_TEST_TMPDIR/spec" -
-	run ! k get namespace xmasq-netperf
+	there=$(k get namespace xmasq-netperf --ignore-not-found -o name)
+	[ -z "$there" ]
 	# Back to work, and not with the option that it got for the measurement.
 	wait_until 60 fast red a b
-	run ! k -n kube-system exec "$(daemon 1)" -- grep -q cleanup-on-exit /proc/1/cmdline
+	k -n kube-system exec "$(daemon 1)" -- sh -c '! grep -q cleanup-on-exit /proc/1/cmdline'
+}
+
+@test "netperf_test.sh: what would be lost or is not its own keeps it from starting" {
+	local before
+
+	before=$(daemon 1)
+	ctl 2 policy add deny egress tcp to 192.0.2.1 name not-there
+	run netperf
+	echo "$output"
+	[[ $status -eq 1 && $output == *"node2 has live rules"*not-there* ]]
+	ctl 2 policy del not-there
+	k create namespace xmasq-netperf
+	run netperf
+	echo "$output"
+	k delete namespace xmasq-netperf
+	[[ $status -eq 1 && $output == *"there is a namespace"* ]]
+	# What a run leaves that is killed with its cleanup.
+	ds_patch '[{"op": "replace", "path": "/spec/updateStrategy", "value": {"type": "OnDelete"}},
+		{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": ["--cleanup-on-exit"]}]'
+	run netperf
+	echo "$output"
+	ds_patch '[{"op": "remove", "path": "/spec/template/spec/containers/0/args"},
+		{"op": "replace", "path": "/spec/updateStrategy", "value": {"type": "RollingUpdate"}}]'
+	[[ $status -eq 1 && $output == *"kubectl replace -f deploy/kubernetes/xmasq.yaml"* ]]
+	[ "$(daemon 1)" = "$before" ]
 }
 
 @test "uninstalled as docs/kubernetes.md says, nodes are as they were" {
