@@ -122,8 +122,8 @@ sudo_of() {
 	if [ -n "$sudo" ]; then echo "$sudo"; else case $1 in root@*) ;; *) echo sudo -n ;; esac fi
 }
 
-# on HOST STEP ARGUMENT...: a step of lib/provision-host.sh there
-on() {
+# step HOST STEP ARGUMENT...: of lib/provision-host.sh there; its status, or 255 of ssh
+step() {
 	local host=$1 command a
 	shift
 
@@ -138,8 +138,19 @@ on() {
 		return
 	fi
 	# shellcheck disable=SC2086 # words
-	$ssh "$host" "$command" <"$here/lib/provision-host.sh" ||
-		die "$1 failed on $host: see above; when that is mended, run this again"
+	$ssh "$host" "$command" <"$here/lib/provision-host.sh"
+}
+
+# on HOST STEP ARGUMENT...: that has to succeed
+on() { step "$@" || die "$2 failed on $1: see above; when that is mended, run this again"; }
+
+# has HOST DAEMONSET: whether the cluster has it. Who cannot be asked has not said no.
+has() {
+	local rc=0
+
+	step "$1" has "$2" || rc=$?
+	[ $rc != 255 ] || die "$1 cannot be asked for $2: see above; when that is mended, run this again"
+	return $rc
 }
 
 # send HOST FILE TO
@@ -155,7 +166,7 @@ send() {
 encoded() { [ -z "$1" ] || base64 -w 0 "$1"; }
 
 make_it() {
-	local host join remote=/var/tmp/xmasq-image.tar
+	local host join remote=/var/lib/xmasq-provision
 
 	for host in "$first" "$second"; do
 		on "$host" check
@@ -172,12 +183,13 @@ make_it() {
 	fi
 	# shellcheck disable=SC2086 # words
 	on "$second" join $join
-	on "$first" apply "$(encoded "$manifest")"
+	send "$first" "$manifest" $remote/cni.yaml
+	on "$first" cni
 	on "$first" ready "$timeout"
 	[ -n "$xmasq" ] || return 0
 	for host in "$first" "$second"; do
-		send "$host" "$archive" "$remote"
-		on "$host" image "$remote"
+		send "$host" "$archive" $remote/image.tar
+		on "$host" image
 	done
 	on "$first" apply "$(encoded "$here/../deploy/kubernetes/xmasq.yaml")"
 	on "$first" ready "$timeout" xmasq
@@ -189,7 +201,8 @@ undo_it() {
 
 	xmasq_yaml=$(encoded "$here/../deploy/kubernetes/xmasq.yaml")
 	clean_yaml=$(encoded "$here/../deploy/kubernetes/cleanup.yaml")
-	if [ -n "$dry" ] || (on "$first" has xmasq) 2>/dev/null; then
+	# The second one is what an undo leaves whose cleanup failed.
+	if [ -n "$dry" ] || has "$first" xmasq || has "$first" xmasq-cleanup; then
 		on "$first" delete "$xmasq_yaml"
 		on "$first" apply "$clean_yaml"
 		on "$first" ready "$timeout" xmasq-cleanup

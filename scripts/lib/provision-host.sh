@@ -3,7 +3,7 @@
 #
 # What scripts/provision.sh does on a host. It is sent there and run as root, one step each time:
 #
-#   provision-host.sh check|prepare|init|join|cni|image|apply|delete|ready|reset|restore [ARGUMENT...]
+#   provision-host.sh check|prepare|init|token|join|cni|image|apply|delete|ready|has|reset|restore [ARGUMENT...]
 #
 # Each step may be run again: it looks before it changes anything. What it changed is recorded below
 # $state, and "restore" goes by that. ROOT is for tests: a directory instead of the host's /.
@@ -65,14 +65,20 @@ step_check() {
 	if [ -e "$ROOT/etc/kubernetes/kubelet.conf" ] && [ ! -e "$state/cluster" ]; then
 		die "this host is in a cluster that provision.sh did not make: it is left alone"
 	fi
+	! installed containerd.io || die "Docker's containerd.io is installed, and Debian's containerd, which this" \
+		"script sets up, cannot be next to it: take a host without Docker's packages"
 	say "Linux $release, fine"
 }
+
+# Where CNIs put their configuration and state.
+cni_files() { find "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni" "$@" 2>/dev/null || true; }
 
 # prepare LIST KEY: packages and settings; LIST and KEY are contents of files, in base64, or ""
 step_prepare() {
 	local p missing=() changed='' name value config=$ROOT/etc/containerd/config.toml
 
 	mkdir -p "$state"
+	[ -e "$state/cni" ] || cni_files >"$state/cni"
 	[ -z "$1" ] || base64 -d <<<"$1" | write "$ROOT/etc/apt/sources.list.d/xmasq-provision.list" || true
 	if [ -n "$2" ] && [ "$(base64 -w 0 "$ROOT/etc/apt/keyrings/xmasq-provision.gpg" 2>/dev/null)" != "$2" ]; then
 		own "$ROOT/etc/apt/keyrings/xmasq-provision.gpg"
@@ -87,9 +93,11 @@ step_prepare() {
 			apt-cache policy "$p" | grep -q '^  Candidate: [^(]' ||
 				die "apt knows no package $p: give --apt-list (and --apt-key) of a source that has it"
 		done
-		# Before: what an interrupted installation leaves is ours as well.
-		printf '%s\n' "${missing[@]}" >>"$state/packages"
-		apt-get -q install -y --no-install-recommends "${missing[@]}"
+		# With what comes along; upgrades have the old version in brackets. Before: what an interrupted
+		# installation leaves is ours as well.
+		apt-get -s install -y --no-remove --no-install-recommends "${missing[@]}" |
+			awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' >>"$state/packages"
+		apt-get -q install -y --no-remove --no-install-recommends "${missing[@]}"
 	fi
 	printf 'overlay\nbr_netfilter\n' | write "$ROOT/etc/modules-load.d/xmasq-provision.conf" || true
 	modprobe overlay
@@ -118,12 +126,15 @@ step_prepare() {
 
 # init CIDR ADDRESS: the control plane, once; ADDRESS may be ""
 step_init() {
-	if [ -e "$KUBECONFIG" ]; then
+	if [ -e "$state/initialised" ]; then
 		say "the control plane is there"
 	else
 		mkdir -p "$state"
+		# What a failed one leaves, admin.conf too, is in the way of the next.
+		[ ! -e "$state/cluster" ] || kubeadm reset -f
 		: >"$state/cluster"
 		kubeadm init --pod-network-cidr="$1" ${2:+--apiserver-advertise-address="$2"}
+		: >"$state/initialised"
 	fi
 	# Pods run on both hosts.
 	kubectl taint nodes --all node-role.kubernetes.io/control-plane- 2>/dev/null || true
@@ -144,8 +155,12 @@ step_join() {
 	"$@"
 }
 
-# image: an archive on standard input (see provision.sh), into the runtime
-step_image() { ctr -n k8s.io images import "$1" && rm -f "$1"; }
+# cni and image: files that provision.sh has sent, as they may be too long for an argument
+step_cni() { kubectl apply -f "$state/cni.yaml"; }
+step_image() {
+	ctr -n k8s.io images import "$state/image.tar"
+	rm -f "$state/image.tar"
+}
 
 # apply MANIFEST and delete MANIFEST: in base64
 step_apply() { base64 -d <<<"$1" | kubectl apply -f -; }
@@ -176,19 +191,27 @@ step_reset() {
 		return
 	fi
 	kubeadm reset -f
-	rm -rf "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni" "$ROOT/root/.kube/cache"
-	rm -f "$state/cluster"
+	cni_files -depth | { grep -vxFf "$state/cni" || true; } | xargs -rd '\n' rm -rf --
+	rm -rf "$ROOT/root/.kube/cache"
+	rm -f "$state/cluster" "$state/initialised"
 }
 
 # restore: settings and packages as they were
 step_restore() {
-	local f to line packages=()
+	local f to line more packages=()
 
 	[ -d "$state" ] || {
 		say "nothing of provision.sh here"
 		return
 	}
 	[ ! -e "$state/cluster" ] || die "still in the cluster: 'reset' comes first"
+	if [ -s "$state/packages" ]; then
+		mapfile -t packages < <(sort -u "$state/packages")
+		more=$(apt-get -s purge -y --allow-change-held-packages "${packages[@]}" |
+			awk '$1 == "Remv" || $1 == "Purg" { print $2 }' | { grep -vxFf "$state/packages" || true; })
+		[ -z "$more" ] || die "packages installed since would go along: ${more//$'\n'/ }. Remove them, or take" \
+			"what they need out of $state/packages to keep that"
+	fi
 	for f in "$state"/files/*; do
 		[ -e "$f" ] || continue
 		to=$ROOT$(tr % / <<<"$(basename "$f" .none)")
@@ -200,10 +223,7 @@ step_restore() {
 	while read -r line; do
 		sysctl -q -w "$line" || true
 	done < <(cat "$state/sysctls" 2>/dev/null)
-	if [ -s "$state/packages" ]; then
-		mapfile -t packages < <(sort -u "$state/packages")
-		apt-get -q purge -y --allow-change-held-packages "${packages[@]}"
-	fi
+	[ ${#packages[@]} = 0 ] || apt-get -q purge -y --allow-change-held-packages "${packages[@]}"
 	! installed containerd || systemctl restart containerd
 	rm -rf "$state"
 	say "as before; a reboot takes away the rules and interfaces of kube-proxy and the CNI"

@@ -32,6 +32,8 @@ setup() {
 		cd /; HOSTNAME=$host ROOT=$HOSTS/$host PATH=$STUBS/bin:$PATH exec sh -c "$2"
 	END
 	mv "$STUBS/bin/ssh" "$STUBS/ssh"
+	# As of root there, in the host's own tree.
+	stub tee <<<'cat >"$ROOT$1"'
 	stub sudo <<-'END'
 		[ "$1" = -n ] && shift
 		exec "$@"
@@ -45,8 +47,18 @@ setup() {
 	stub apt-cache <<<'echo "  Candidate: 1.2"'
 	stub apt-get <<-'END'
 		echo "apt-get $*" >>"$ROOT/log"
+		# kubeadm brings cri-tools along and upgrades libc6; the packages in NEEDS need cri-tools.
+		case " $* " in
+		*" -s "*install*) echo "Inst libc6 [2.36-1] (2.36-2 Debian:12)" ;;
+		*" -s "*purge*) for p in $NEEDS; do echo "Purg $p [1.2]"; done ;;
+		esac
+		for p; do
+			[ "$p" != kubeadm ] || set -- "$@" cri-tools
+		done
 		for p; do
 			case " $* " in
+			*" -s "*install*) case $p in -* | install) ;; *) echo "Inst $p (1.2 Debian:12)" ;; esac ;;
+			*" -s "*purge*) case $p in -* | purge) ;; *) echo "Purg $p [1.2]" ;; esac ;;
 			*" install "*) case $p in -* | install) ;; *) echo "$p" >>"$ROOT/installed" ;; esac ;;
 			*" purge "*) sed -i "/^$p\$/d" "$ROOT/installed" ;;
 			esac
@@ -61,8 +73,17 @@ setup() {
 	END
 	stub kubeadm <<-'END'
 		echo "kubeadm $*" >>"$ROOT/log"
+		mkdir -p "$ROOT/etc/kubernetes"
+		case $1 in
+		init) [ ! -e "$ROOT/etc/kubernetes/admin.conf" ] || { echo "kubeadm: is there" >&2; exit 1; }
+			touch "$ROOT/etc/kubernetes/admin.conf" ;;
+		esac
 		[ -z "${FAIL:-}" ] || [ "$FAIL" != "$1" ] || { echo "kubeadm: $1 failed" >&2; exit 1; }
-		mkdir -p "$ROOT/etc/kubernetes" "$ROOT/etc/cni/net.d"
+		case $1 in
+		init | join) # What a CNI does later.
+			mkdir -p "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni/results"
+			touch "$ROOT/etc/cni/net.d/10-flannel.conflist" "$ROOT/var/lib/cni/results/x" ;;
+		esac
 		case $1 in
 		init) touch "$ROOT/etc/kubernetes/admin.conf" "$ROOT/etc/kubernetes/kubelet.conf" ;;
 		join) touch "$ROOT/etc/kubernetes/kubelet.conf" ;;
@@ -73,8 +94,16 @@ setup() {
 	stub kubectl <<-'END'
 		echo "kubectl $*" >>"$ROOT/log"
 		case "$*" in
-		*"get daemonset/xmasq") [ -e "$ROOT/etc/kubernetes/admin.conf" ] ;;
-		"apply -f -" | *" -f -") grep -E '^(kind|  name): ' | sed 's/^/  /' >>"$ROOT/log" ;;
+		*"get daemonset/"*) [ -e "$ROOT/etc/kubernetes/admin.conf" ] && grep -qsx "  name: ${*##*/}" "$STUBS/there" ;;
+		*" -f -")
+			grep -E '^(kind|  name): ' >"$STUBS/text"
+			sed 's/^/  /' "$STUBS/text" >>"$ROOT/log"
+			case $1 in
+			apply) cat "$STUBS/text" >>"$STUBS/there" ;;
+			*) grep -vxFf "$STUBS/text" "$STUBS/there" >"$STUBS/rest"; mv "$STUBS/rest" "$STUBS/there" ;;
+			esac ;;
+		"apply -f "*) grep '^kind: ' "$3" | sed 's/^/  /' >>"$ROOT/log" ;;
+		*"rollout status daemonset/${FAIL:-none} "*) exit 1 ;;
 		esac
 	END
 	for p in ctr systemctl modprobe; do
@@ -91,6 +120,8 @@ tree() { (cd "$HOSTS" && find . -type f ! -name log ! -name sysctls ! -path '*/t
 lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 
 @test "provision: two hosts become a cluster with a CNI and xmasq" {
+	# Antrea's manifest is longer than an argument may be.
+	yes "# $(printf '%98s' '')" | head -c $((150 << 10)) >>"$XMASQ_CNI_MANIFEST"
 	run scripts/provision.sh
 	echo "$output"; cat "$HOSTS"/*/log
 	[ "$status" -eq 0 ]
@@ -105,8 +136,9 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 		grep -q SystemdCgroup "$HOSTS/$h/etc/containerd/config.toml"
 		grep -qx net.ipv4.ip_forward=1 "$HOSTS/$h/sysctls"
 		grep -qx kubeadm "$HOSTS/$h/installed"
-		[ ! -e "$HOSTS/$h/var/tmp/xmasq-image.tar" ]
+		[ ! -e "$HOSTS/$h/var/lib/xmasq-provision/image.tar" ]
 	done
+	cmp "$XMASQ_CNI_MANIFEST" "$HOSTS/a/var/lib/xmasq-provision/cni.yaml"
 }
 
 @test "provision: repeated, it changes nothing more" {
@@ -119,7 +151,7 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 	[ "$(lines a 'kubeadm init')" = 1 ]
 	[ "$(lines b 'kubeadm join')" = 1 ]
 	for h in a b; do
-		[ "$(lines $h 'apt-get.*install')" = 1 ]
+		[ "$(lines $h 'apt-get -q install')" = 1 ]
 		[ "$(lines $h 'systemctl restart')" = 1 ]
 	done
 }
@@ -136,8 +168,54 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 	[ "$(lines a 'rollout status daemonset/xmasq ')" = 1 ]
 }
 
+@test "provision: a control plane that failed half way is made anew" {
+	FAIL=init run scripts/provision.sh
+	echo "$output"
+	[[ $status -eq 1 && $output == *"init failed on root@a"* ]]
+	[ -e "$HOSTS/a/etc/kubernetes/admin.conf" ]
+	run scripts/provision.sh
+	echo "$output"; cat "$HOSTS"/*/log
+	[ "$status" -eq 0 ]
+	[ "$(lines a 'kubeadm reset -f')" = 1 ]
+	[ "$(lines a 'kubeadm init')" = 2 ]
+	scripts/provision.sh --undo
+	[ ! -e "$HOSTS/a/var/lib/xmasq-provision" ]
+}
+
+@test "provision --undo: a cleanup that failed is done again, and no answer is not a no" {
+	scripts/provision.sh
+	FAIL=xmasq-cleanup run scripts/provision.sh --undo
+	echo "$output"
+	[[ $status -eq 1 && $output == *"ready failed on root@a"* ]]
+	mv "$STUBS/ssh" "$STUBS/connects"
+	stub ssh <<-'END'
+		case $2 in *" has "*) exit 255 ;; esac
+		exec "$STUBS/connects" "$@"
+	END
+	XMASQ_SSH=$STUBS/bin/ssh run scripts/provision.sh --undo
+	echo "$output"
+	[[ $status -eq 1 && $output == *"root@a cannot be asked"* ]]
+	[ "$(lines a 'kubeadm reset')" = 0 ]
+	mv "$STUBS/connects" "$STUBS/ssh"
+	run scripts/provision.sh --undo
+	echo "$output"; cat "$HOSTS/a/log"
+	[ "$status" -eq 0 ]
+	[ "$(lines a 'rollout status daemonset/xmasq-cleanup')" = 2 ]
+}
+
+@test "provision --undo: a package that came later is not taken along" {
+	scripts/provision.sh
+	NEEDS='a-tool another' run scripts/provision.sh --undo
+	echo "$output"
+	[[ $status -eq 1 && $output == *"would go along: a-tool another. "* ]]
+	grep -qx kubeadm "$HOSTS/b/installed"
+	scripts/provision.sh --undo
+	[ "$(cat "$HOSTS/b/installed")" = containerd ]
+}
+
 @test "provision --undo: files, packages, sysctls and xmasq's traces are as they were" {
-	sort "$HOSTS/b/sysctls" >"$BATS_TEST_TMPDIR/b"
+	mkdir -p "$HOSTS/b/etc/cni/net.d"
+	echo mine >"$HOSTS/b/etc/cni/net.d/87-podman-bridge.conflist"
 	tree >"$BATS_TEST_TMPDIR/before"
 	scripts/provision.sh
 	run scripts/provision.sh --undo
@@ -166,6 +244,11 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 	scripts/provision.sh --undo
 	[ -e "$HOSTS/b/etc/kubernetes/kubelet.conf" ]
 	rm -r "$HOSTS/b/etc/kubernetes"
+	echo containerd.io >>"$HOSTS/b/installed"
+	run scripts/provision.sh
+	echo "$output"
+	[[ $status -eq 1 && $output == *"containerd.io"* ]]
+	sed -i /containerd.io/d "$HOSTS/b/installed"
 	echo /dev/sda2 >>"$HOSTS/b/proc/swaps"
 	run scripts/provision.sh
 	[[ $status -eq 1 && $output == *"swap is on"* ]]
