@@ -224,6 +224,8 @@ void node_reset(struct node *n)
 	n->skel->bss->policy_on = 0;
 	n->skel->bss->strangers_win = node_now(n);
 	n->skel->bss->strangers_cnt = 0;
+	n->skel->bss->locals_win = node_now(n);
+	n->skel->bss->locals_cnt = 0;
 	node_peer(n, PEER_IDX, n->peer_addr, PEER_GEN, true);
 	node_events(n);
 	node_count(n, &ignored);

@@ -601,6 +601,21 @@ void suite_local(void)
 	moves();
 	other_modes();
 
+	tap_case("local: entries are made at a bounded rate, and again in the next second");
+	begin(IPPROTO_UDP);
+	struct __sk_buff ctx = { .ifindex = if_b, .ingress_ifindex = if_a };
+	bool refused = false;
+
+	pkt_make(&in, &spec);
+	for (int i = 0; i < 20000 && !refused; i++) {
+		node_del_flow(n, &ab);
+		node_run_ctx(n, POD_INGRESS, &in, &ctx, 0, &out);
+		refused = !out.n[XM_R_FLOW_NEW];
+	}
+	CHECK(refused, "20000 entries, one after the other");
+	n->skel->bss->locals_win -= SECOND;
+	arrives(&spec, if_a, if_b, R(FLOW_NEW));
+
 	tap_case("local: a full table");
 	begin(IPPROTO_UDP);
 	for (int i = 0; i < N_FLOWS; i++) {
