@@ -15,9 +15,21 @@ teardown_file() { bed_down; }
 setup()         { test_begin; daemons_default; }
 teardown()      { daemons_end; test_end; }
 
+# none_refused: what comes with a label that the other node no longer goes by is dropped there
+none_refused() {
+	local node reason
+
+	for reason in label-expired no-label; do
+		for node in n1 n2; do
+			echo "$node: $reason $(counted $node $reason)"
+			[ "$(counted $node $reason)" = 0 ]
+		done
+	done
+}
+
 # away NODE ROUNDS: its daemon ends and is started when nobody expects it any more, under load
 away() {
-	local node=$1 other=n$((3 - ${1#n})) i r
+	local node=$1 other=n$((3 - ${1#n})) i
 
 	live
 	wait_until 3 all_fast n1 n2
@@ -31,20 +43,14 @@ away() {
 		launch "$node"
 		wait_until 20 all_fast n1 n2
 	done
-	# What comes with a label that the other node no longer goes by is dropped there.
-	for r in label-expired no-label; do
-		for i in n1 n2; do
-			echo "$i: $r $(counted $i $r)"
-			[ "$(counted $i $r)" = 0 ]
-		done
-	done
+	none_refused
 	live_end '(.lost // 0) == 0'
 }
 
 # One by one, each as soon as the other is back, as a rollout does it: the one that is back has its
 # peer's proof, the other one goes before it has any.
 @test "the other daemon goes as soon as one is back: nothing is lost" {
-	local i r
+	local i
 
 	live
 	wait_until 3 all_fast n1 n2
@@ -63,12 +69,7 @@ away() {
 		launch n2
 		wait_until 20 all_fast n1 n2
 	done
-	for r in label-expired no-label; do
-		for i in n1 n2; do
-			echo "$i: $r $(counted $i $r)"
-			[ "$(counted $i $r)" = 0 ]
-		done
-	done
+	none_refused
 	live_end '(.lost // 0) == 0'
 }
 
