@@ -4,7 +4,8 @@
 # Run the test suites and sum them up.
 #
 #   tests/run.sh [SUITE...]      suites: unit edge prog fuzz scripts netns faults containers
-#                                memory afxdp k8s vm (default: all, in this order)
+#                                memory afxdp k8s vm (default: all, in this order, memory and
+#                                afxdp beside netns, faults and containers, which mostly wait)
 #
 #   unit     build/tests/unit/test_*, one per tests/unit/test_*.c (cmocka, sanitizers)
 #   edge     build/tests/edge/test_*, one per tests/edge/test_*.c (the same, against the kernel; root)
@@ -53,12 +54,19 @@ failures=() # one text per failure: what, then its output
 child=      # process group of the running test program, for the trap
 watcher=    # xmt-stall, where there is one
 vm_worker=  # what boots the machines of the suite vm
+summary=${XM_SUMMARY:-} # for which run of this script this one works: a file for the sums and failures
+unset XM_SUMMARY
+beside=     # this script with the suites that run beside others
 
 tmp=$(mktemp -d) || exit 1
 
 cleanup() {
 	[ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
 	[ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+	if [ -n "$beside" ]; then
+		# shellcheck disable=SC2046 # words
+		kill $(tree "$beside") 2>/dev/null
+	fi
 	if [ -n "$vm_worker" ]; then
 		# vm.sh and build.sh take what they started with them.
 		# shellcheck disable=SC2046 # words
@@ -464,9 +472,32 @@ suite_fuzz() {
 	FUZZ_SECONDS=${FUZZ_SECONDS:-5} FUZZ_SEED=${FUZZ_SEED:-1} run_tap fuzz "$(left)" tests/fuzz/run.sh --tap
 }
 
-suites=("$@")
+# beside_begin SUITE...: start them; what they came to is in $tmp/beside.*
+beside_begin() {
+	XM_SUMMARY=$tmp/beside.sum tests/run.sh "$@" >"$tmp/beside.out" 2>&1 </dev/null &
+	beside=$!
+}
+
+# beside_end: wait for them, show what they printed, and take over their counts and failures
+beside_end() {
+	local rc=0 counts=()
+
+	wait "$beside" || rc=$?
+	beside=
+	# What follows is in the summary.
+	sed '/^Failures:$/,$d; /^[0-9]* passed, [0-9]* failed, /d; /^$/d' "$tmp/beside.out"
+	{ read -r -a counts && mapfile -d '' -O "${#failures[@]}" failures; } 2>/dev/null <"$tmp/beside.sum"
+	if [ ${#counts[@]} = 3 ]; then
+		passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
+	else
+		fail "suites beside others: no summary (exit status $rc)" "$(tail -n 60 "$tmp/beside.out")"
+	fi
+}
+
+suites=("$@") aside=()
 if [ $# = 0 ]; then
-	suites=(unit edge prog fuzz scripts netns faults containers memory afxdp k8s vm)
+	suites=(unit edge prog fuzz scripts netns faults containers k8s vm)
+	aside=(memory afxdp)
 fi
 for suite in "${suites[@]}"; do
 	if [ -z "${time_limit[$suite]:-}" ]; then
@@ -482,11 +513,17 @@ for suite in "${suites[@]}"; do
 	start=$SECONDS
 	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[$suite]}}))
 	before=$((passed + failed + skipped))
+	[ "$suite" != netns ] || [ ${#aside[@]} = 0 ] || beside_begin "${aside[@]}"
 	echo "$suite:"
 	"suite_$suite"
 	[ $((passed + failed + skipped)) != $before ] || fail "$suite: no tests found"
 	echo "  ($suite took $((SECONDS - start)) s)"
+	[ "$suite" != containers ] || [ -z "$beside" ] || beside_end
 done
+[ -z "$summary" ] || {
+	echo "$passed $failed $skipped"
+	[ ${#failures[@]} = 0 ] || printf '%s\0' "${failures[@]}"
+} >"$summary"
 
 if [ $failed != 0 ]; then
 	echo
