@@ -12,7 +12,7 @@
 #   smoke   the mode, traffic, pods that go, cleanup, on the present bed; with netkit, and with rpeer on
 #           Open vSwitch, traffic between pods of one node
 #   afxdp   xsk-router beside another XDP program (libxdp's dispatcher), also when it is killed
-#   cards   xsk-router on a card whose driver has zero-copy; needs vm.sh --cards
+#   cards   xsk-router on a network card; needs vm.sh --cards
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
 #

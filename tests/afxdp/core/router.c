@@ -249,14 +249,6 @@ uint32_t router_request(struct router *r, uint8_t *frame, uint64_t now_ms)
 	return len;
 }
 
-void router_resolve(struct router *r, __be32 addr, uint64_t now_ms)
-{
-	enum why why;
-
-	if (is_neighbour(r, addr))
-		arp_find(r->arp, 0, addr, now_ms, &why);
-}
-
 uint64_t router_deadline(const struct router *r)
 {
 	return arp_deadline(r->arp);

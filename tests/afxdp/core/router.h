@@ -77,9 +77,6 @@ bool router_next(struct router *r, struct frame *f, enum router_verdict *verdict
 /** router_request() - as arp_request(); ages flows too. Call it until it returns 0. */
 uint32_t router_request(struct router *r, uint8_t *frame, uint64_t now_ms);
 
-/** router_resolve() - asks for the MAC of @addr, an address of our network, when it is not known */
-void router_resolve(struct router *r, __be32 addr, uint64_t now_ms);
-
 /** router_deadline() - as arp_deadline() */
 uint64_t router_deadline(const struct router *r);
 

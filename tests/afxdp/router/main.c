@@ -36,7 +36,6 @@
 #define MAX_BATCH 256
 #define LEFT_MS	  1   /* when the kernel did not take all, it is asked again so soon */
 #define IDLE_MS	  250 /* flows age while nothing comes */
-#define PROBE_MS  500 /* in which a first frame has to be gone */
 
 struct app {
 	struct options opt;
@@ -130,7 +129,7 @@ static enum port_want want(enum options_choice c)
 	return c == CHOICE_AUTO ? PORT_AUTO : c == CHOICE_YES ? PORT_YES : PORT_NO;
 }
 
-static int open_port(struct app *a, enum port_want zerocopy)
+static int open_port(struct app *a)
 {
 	struct port_config c = {
 		.ifindex = a->link.ifindex,
@@ -138,7 +137,9 @@ static int open_port(struct app *a, enum port_want zerocopy)
 		.rx = a->link.rx,
 		.tx = a->link.tx,
 		.ring = a->opt.ring,
-		.zerocopy = zerocopy,
+		.zerocopy = a->opt.mode == OPTIONS_ZEROCOPY	     ? PORT_YES
+			    : a->opt.mode == OPTIONS_AUTO && !a->skb ? PORT_AUTO
+								     : PORT_NO,
 		.max_len = a->link.mtu + 18,
 		.huge = want(a->opt.huge),
 		.offload = want(a->opt.offload),
@@ -227,52 +228,6 @@ static void deferred(struct app *a, uint32_t q, uint64_t ms)
 	}
 }
 
-/*
- * Whether what is sent with zero-copy goes out. There are drivers that take the sockets and send nothing
- * (virtio_net of Linux 6.12 only receives). Asks for the server's MAC, which is needed anyway.
- */
-static bool sends(struct app *a)
-{
-	uint64_t ms = now_us() / 1000, end = ms + PROBE_MS;
-	const struct timespec pause = { .tv_nsec = 1000000 };
-
-	router_resolve(a->router, a->opt.server, ms);
-	deferred(a, 0, ms);
-	for (; port_pending(a->port) && ms < end; ms = now_us() / 1000) {
-		port_flush(a->port);
-		nanosleep(&pause, NULL);
-	}
-	return !port_pending(a->port);
-}
-
-/* Sockets and what works on their frames; zero-copy where it is wanted and works. */
-static int open_both(struct app *a)
-{
-	enum port_want zerocopy = a->opt.mode == OPTIONS_ZEROCOPY	   ? PORT_YES
-				  : a->opt.mode == OPTIONS_AUTO && !a->skb ? PORT_AUTO
-									   : PORT_NO;
-	int err = open_port(a, zerocopy);
-
-	if (!err)
-		err = open_router(a);
-	if (err || !port_zerocopy(a->port) || sends(a))
-		return err;
-	if (zerocopy == PORT_YES) {
-		log_error("%s: its driver takes frames for zero-copy and does not send them: use "
-			  "--mode auto",
-			  a->opt.interface);
-		return -EOPNOTSUPP;
-	}
-	log_info("%s: its driver has zero-copy and does not send with it: copying",
-		 a->opt.interface);
-	router_free(a->router);
-	a->router = NULL;
-	port_close(a->port);
-	a->port = NULL;
-	err = open_port(a, PORT_NO);
-	return err ? err : open_router(a);
-}
-
 static int start(struct app *a)
 {
 	bool skb = a->opt.mode == OPTIONS_SKB;
@@ -290,7 +245,9 @@ static int start(struct app *a)
 		err = open_attach(a, true);
 	}
 	if (!err)
-		err = open_both(a);
+		err = open_port(a);
+	if (!err)
+		err = open_router(a);
 	if (err)
 		return err;
 	if (a->opt.realtime) {

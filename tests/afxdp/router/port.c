@@ -68,7 +68,6 @@ struct port {
 	uint8_t *area;
 	size_t size;
 	uint32_t chunk, frames, nfree, nqueues;
-	uint32_t pending; /* in send rings, or sent and not completed */
 	bool huge, offload, zerocopy;
 	uint64_t kicks;
 	uint64_t *free; /* stack of chunks */
@@ -438,7 +437,6 @@ static void reclaim(struct port *p, struct queue *q)
 	}
 	if (n)
 		xsk_ring_cons__release(&q->completion, n);
-	p->pending -= n;
 }
 
 static bool all_taken(const struct queue *q)
@@ -486,7 +484,6 @@ bool port_send(struct port *p, uint32_t i, const struct frame *f)
 		d->options = XDP_TX_METADATA;
 	}
 	xsk_ring_prod__submit(&q->tx, 1);
-	p->pending++;
 	q->out++;
 	return true;
 }
@@ -508,16 +505,6 @@ bool port_flush(struct port *p)
 		refill(p, q);
 	}
 	return left;
-}
-
-uint32_t port_pending(struct port *p)
-{
-	uint32_t i;
-
-	for (i = 0; i < p->nqueues; i++)
-		if (p->queue[i].can_send)
-			reclaim(p, &p->queue[i]);
-	return p->pending;
 }
 
 void port_busy_poll(struct port *p)

@@ -73,9 +73,6 @@ void port_free(struct port *port, const struct frame *f);
 /** port_flush() - has sent what port_send() took, refills. Return: whether something is left over */
 bool port_flush(struct port *port);
 
-/** port_pending() - Return: frames that were sent and whose buffers the kernel still has */
-uint32_t port_pending(struct port *port);
-
 /** port_busy_poll() - lets the kernel look for frames in our own time */
 void port_busy_poll(struct port *port);
 
