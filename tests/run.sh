@@ -333,10 +333,11 @@ suite_k8s() {
 # vm_row FILE KERNEL WHAT OVERLAY UNDERLAY PODS MODE: FILE.tap, FILE.err, and at the end FILE.done.
 # $only: a regular expression for the tests of what, where they are in bats
 vm_row() {
-	local file=$1 kernel=$2 what=$3 rc=0 stock=()
+	local file=$1 kernel=$2 what=$3 rc=0 args=()
 
-	[ "$kernel" = "${kernel%-stock}" ] || stock=(--stock)
-	scripts/vm.sh run --kernel "${kernel%-stock}" "${stock[@]}" \
+	[ "$kernel" = "${kernel%-stock}" ] || args+=(--stock)
+	[ "$what" != cards ] || args+=(--cards)
+	scripts/vm.sh run --kernel "${kernel%-stock}" "${args[@]}" \
 		--cpus 1 --timeout 3600 --strict \
 		--env CI="${CI:-}" --env BUILD="$BUILD" --env XM_OVERLAY="${4#-}" \
 		--env XM_UNDERLAY="${5#-}" --env XM_POD="${6#-}" --env XM_MODE="${7#-}" \
