@@ -64,37 +64,13 @@ done
 for what in "${ONLY[@]}"; do
 	[[ " pods peers flows fill lookups " == *" $what "* ]] || { help >&2; exit 2; }
 done
-[ "$(id -u)" = 0 ] || { echo "scale.sh: needs root" >&2; exit 1; }
-
-BED=$ROOT/scripts/testbed.sh TOOLS=$BUILD/tests/tools WORK='' PIDS=() RAW='' LEASE=10000
-export XMASQ_BED=$PREFIX
-
-die() { echo "scale.sh: $*" >&2; exit 1; }
-say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
-
-cleanup()
-{
-	local pid
-
-	for pid in "${PIDS[@]}"; do
-		kill "$pid" 2>/dev/null || :
-		wait "$pid" 2>/dev/null || :
-	done
-	"$BED" down >/dev/null 2>&1 || :
-	[ -z "$WORK" ] || rm -rf -- "$WORK"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-
-for tool in tools/xmt-usage tools/xmt-many prog/xmasq-prog-test; do
-	[ -x "$BUILD/tests/$tool" ] || die "$BUILD/tests/$tool is missing: run 'make all tests'"
-done
-mkdir -p "$OUT"
-WORK=$(mktemp -d) RAW=$OUT/scale.samples
+# shellcheck source=scripts/lib/long-run.sh
+. "$ROOT/scripts/lib/long-run.sh"
+run_begin "$TOOLS"/xmt-{usage,many} "$BUILD/tests/prog/xmasq-prog-test"
+RAW=$OUT/scale.samples LEASE=10000
 [ ${#ONLY[@]} != 5 ] || : >"$RAW"
 
 # What the tools print is put together by jq; Debian's takes 30 ms to start, which is all the same here.
-ctl()    { "$BUILD/xmasqctl" --socket "/run/xmasq-$PREFIX/$1/xmasqd.sock" "${@:2}"; }
 inside() { local who=$1; shift; nsenter --net="/run/netns/$PREFIX-$who" -- "$@"; }
 pid_of() { local pid; read -r pid _ <"/run/xmasq-$PREFIX/$1/xmasqd.pid" && echo "$pid"; }
 status() { ctl "$1" status -o json | jq -r ".$2"; }
@@ -108,18 +84,6 @@ quietly() { "$@" >"$WORK/log" 2>&1 || { tail -n 40 "$WORK/log" >&2; die "$* fail
 
 # at_least NODE FIELD N: of status
 at_least() { [ "$(status "$1" "$2" 2>/dev/null || echo -1)" -ge "$3" ]; }
-
-# until_true SECONDS COMMAND...
-until_true()
-{
-	local end=$((SECONDS + $1))
-
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || { echo "not so in time: $*" >&2; return 1; }
-		sleep 0.02
-	done
-}
 
 # cpu WHAT N: CPU time of n1's daemon over MEASURE seconds, ROUNDS times, with N of what there are
 cpu()

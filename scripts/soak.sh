@@ -45,47 +45,9 @@ while [ $# -gt 0 ]; do
 	*)		help >&2; exit 2 ;;
 	esac
 done
-[ "$(id -u)" = 0 ] || { echo "soak.sh: needs root" >&2; exit 1; }
-
-BED=$ROOT/scripts/testbed.sh TOOLS=$BUILD/tests/tools WORK='' PIDS=()
-export XMASQ_BED=$PREFIX
-
-die() { echo "soak.sh: $*" >&2; exit 1; }
-say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
-
-cleanup()
-{
-	local pid
-
-	for pid in "${PIDS[@]}"; do
-		kill "$pid" 2>/dev/null || :
-		wait "$pid" 2>/dev/null || :
-	done
-	"$BED" down >/dev/null 2>&1 || :
-	[ -z "$WORK" ] || rm -rf -- "$WORK"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-
-for tool in xmt-usage xmt-load xmt-flow; do
-	[ -x "$TOOLS/$tool" ] || die "$TOOLS/$tool is missing: run 'make all tools'"
-done
-mkdir -p "$OUT"
-WORK=$(mktemp -d)
-
-ctl() { "$BUILD/xmasqctl" --socket "/run/xmasq-$PREFIX/$1/xmasqd.sock" "${@:2}"; }
-
-# until_true SECONDS COMMAND...
-until_true()
-{
-	local end=$((SECONDS + $1))
-
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || { echo "not so in time: $*" >&2; return 1; }
-		sleep 0.2
-	done
-}
+# shellcheck source=scripts/lib/long-run.sh
+. "$ROOT/scripts/lib/long-run.sh"
+run_begin "$TOOLS"/xmt-{usage,load,flow}
 
 ip_of() { "$BED" ip "$1"; }
 
