@@ -69,6 +69,11 @@ static void test_scrub(void **state)
 		{ H16 H16 H16 "0123456789abcde", H16 H16 H16 "0123456789abcde" },
 		{ "psk " H64 "\n", "psk [removed]\n" },
 		{ "a=" H64 " b=" H64 H16 ";", "a=[removed] b=[removed];" },
+		{ "a\tb\r\nc", "a\tb?\nc" },
+		{ "\x1b[31mred\x7f", "?[31mred?" },
+		/* CSI as a character of UTF-8; others of which one byte is the same. */
+		{ "\xc2\x9bJ \xc3\x9b \xc2\xa0 \xc2", "??J \xc3\x9b \xc2\xa0 \xc2" },
+		{ "\x1b" H64, "?[removed]" },
 		{ "x" H64 "x", "x[removed]x" },
 		{ H16 "-" H16 "-" H16 "-" H16 "-" H16, H16 "-" H16 "-" H16 "-" H16 "-" H16 },
 	};
@@ -98,7 +103,7 @@ static void test_scrub_bytes(void **state)
 	b[64] = '\0';
 	b[65] = (char)0xff;
 	assert_int_equal(scrub(b, sizeof(b)), 9 + 2 + 9);
-	assert_memory_equal(b, "[removed]\0\xff[removed]", 20);
+	assert_memory_equal(b, "[removed]?\xff[removed]", 20);
 }
 
 int main(void)

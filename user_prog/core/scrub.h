@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Takes out of a text what could be a key. Pure. */
+/* Takes out of a text what could be a key, and what a terminal would obey. Pure. */
 #ifndef XM_SCRUB_H
 #define XM_SCRUB_H
 
@@ -9,7 +9,8 @@
 #define SCRUB_DIGITS 64
 
 /**
- * scrub() - replace each run of SCRUB_DIGITS or more hexadecimal digits by "[removed]"
+ * scrub() - replace each run of SCRUB_DIGITS or more hexadecimal digits by "[removed]", and each
+ * byte of a control character, other than tab and newline, by "?"
  * @s: @len bytes, may hold anything; changed in place
  *
  * Nothing that is collected should hold a key. This is for what somebody else wrote: a log, a
