@@ -215,15 +215,20 @@ static unsigned int action_of(const struct xm_policy_half *t, const struct xm_po
 	return XM_VERDICT_ACTION(xm_policy_decide(t, p, dir));
 }
 
-bool policy_allows(const struct xm_policy_half *t, const struct xm_flow_key *key)
+struct xm_flow_key policy_key_back(const struct xm_flow_key *key)
 {
-	const struct xm_flow_key back = {
+	return (struct xm_flow_key){
 		.saddr = key->daddr,
 		.daddr = key->saddr,
 		.sport = key->dport,
 		.dport = key->sport,
 		.proto = key->proto,
 	};
+}
+
+bool policy_allows(const struct xm_policy_half *t, const struct xm_flow_key *key)
+{
+	const struct xm_flow_key back = policy_key_back(key);
 	struct xm_policy_packet out = policy_packet(key), in = policy_packet(&back);
 
 	return action_of(t, &out, XM_POLICY_OUT) == XM_POLICY_ALLOW &&

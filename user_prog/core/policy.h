@@ -129,6 +129,9 @@ int policy_by_slot(const struct policy_order *o, uint32_t verdict);
 /** policy_packet() - the packet of a tuple, in the tuple's own direction */
 struct xm_policy_packet policy_packet(const struct xm_flow_key *key);
 
+/** policy_key_back() - the flow as the other end sends it */
+struct xm_flow_key policy_key_back(const struct xm_flow_key *key);
+
 /** policy_allows() - whether both directions of a local pod's flow may be accelerated */
 bool policy_allows(const struct xm_policy_half *t, const struct xm_flow_key *key);
 

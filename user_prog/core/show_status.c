@@ -160,11 +160,25 @@ static int show_programs(struct json_object *s, const struct show_options *o, FI
 	return err;
 }
 
+/* Counts that should be 0, each with what to do about it. */
+static const struct {
+	const char *key, *label, *text;
+} troubles[] = {
+	{ "netlink_overruns", "netlink", "overruns, each followed by a full read" },
+	{ "frames_failed", "frames", "hellos, answers or probes were not taken by the kernel" },
+	{ "peers_refused", "peers", "times no room for an address: raise tables.peers" },
+	{ "flows_refused", "flows",
+	  "times no room for a flow since the tables were made: raise tables.flows" },
+	{ "labels_refused", "labels", "times no free label among those tried: raise tables.flows" },
+	{ "bad_events", "hello", "messages were not understood" },
+};
+
 int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 {
 	uint64_t up = jsonx_u64(s, "peers_up"), peers = jsonx_u64(s, "peers");
 	uint64_t on = jsonx_u64(s, "pods_attached"), pods = jsonx_u64(s, "pods");
 	char a[TABLE_NUM], b[TABLE_NUM];
+	unsigned int i;
 	int err;
 
 	line(out, o, "xmasqd", TABLE_PLAIN, "%s, pid %" PRIu64 ", up %s, epoch %08" PRIx64,
@@ -188,31 +202,10 @@ int show_status(struct json_object *s, const struct show_options *o, FILE *out)
 	show_fast_path(s, o, out);
 	show_tcp(s, o, out);
 	show_sysctls(s, o, out);
-	if (jsonx_u64(s, "netlink_overruns"))
-		line(out, o, "netlink", TABLE_WARN,
-		     "%" PRIu64 " overruns, each followed by a full "
-		     "read",
-		     jsonx_u64(s, "netlink_overruns"));
-	if (jsonx_u64(s, "frames_failed"))
-		line(out, o, "frames", TABLE_WARN,
-		     "%" PRIu64 " hellos, answers or probes were not taken by the kernel",
-		     jsonx_u64(s, "frames_failed"));
-	if (jsonx_u64(s, "peers_refused"))
-		line(out, o, "peers", TABLE_WARN,
-		     "%" PRIu64 " times no room for an address: raise tables.peers",
-		     jsonx_u64(s, "peers_refused"));
-	if (jsonx_u64(s, "flows_refused"))
-		line(out, o, "flows", TABLE_WARN,
-		     "%" PRIu64
-		     " times no room for a flow since the tables were made: raise tables.flows",
-		     jsonx_u64(s, "flows_refused"));
-	if (jsonx_u64(s, "labels_refused"))
-		line(out, o, "labels", TABLE_WARN,
-		     "%" PRIu64 " times no free label among those tried: raise tables.flows",
-		     jsonx_u64(s, "labels_refused"));
-	if (jsonx_u64(s, "bad_events"))
-		line(out, o, "hello", TABLE_WARN, "%" PRIu64 " messages were not understood",
-		     jsonx_u64(s, "bad_events"));
+	for (i = 0; i < XM_ARRAY_SIZE(troubles); i++)
+		if (jsonx_u64(s, troubles[i].key))
+			line(out, o, troubles[i].label, TABLE_WARN, "%" PRIu64 " %s",
+			     jsonx_u64(s, troubles[i].key), troubles[i].text);
 	err = show_tables(s, o, out);
 	return err ? err : show_programs(s, o, out);
 }

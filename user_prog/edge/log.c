@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "jsonx.h"
 #include "log.h"
 #include "text.h"
@@ -59,18 +59,6 @@ bool log_on(enum config_log_level level)
 	return level <= log_level;
 }
 
-static void time_text(char *buf, size_t len)
-{
-	struct timespec ts;
-	struct tm tm;
-	char date[32];
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(buf, len, "%s.%03ldZ", date, ts.tv_nsec / 1000000);
-}
-
 /* A log line that cannot be written is lost: there is nowhere to complain. */
 static void emit(const char *head, const char *body)
 {
@@ -87,9 +75,9 @@ static void emit(const char *head, const char *body)
 static void emit_json(enum config_log_level level, const char *prefix, const char *text)
 {
 	struct json_object *o = json_object_new_object();
-	char now[48];
+	char now[CLOCK_UTC_STR];
 
-	time_text(now, sizeof(now));
+	clock_utc(now);
 	if (o && jsonx_put_str(o, "time", now) && jsonx_put_str(o, "level", levels[level].name) &&
 	    jsonx_put_str(o, "message", text))
 		emit(prefix, json_object_to_json_string_ext(
@@ -99,7 +87,7 @@ static void emit_json(enum config_log_level level, const char *prefix, const cha
 
 static void write_line(enum config_log_level level, char *text)
 {
-	char prefix[64] = "", now[48];
+	char prefix[64] = "", now[CLOCK_UTC_STR];
 	unsigned int c, n;
 	char *p;
 
@@ -117,7 +105,7 @@ static void write_line(enum config_log_level level, char *text)
 		return;
 	}
 	if (!log_journal) {
-		time_text(now, sizeof(now));
+		clock_utc(now);
 		snprintf(prefix, sizeof(prefix), "%s %-5s ", now, levels[level].name);
 	}
 	emit(prefix, text);

@@ -7,32 +7,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "client.h"
+#include "clock.h"
 #include "jsonx.h"
 #include "monitor.h"
 
 struct run {
 	const struct options *o;
 	struct monitor *m;
-	char time[48]; /* of this look */
-	bool lost;     /* the daemon did not answer the last one */
+	char time[CLOCK_UTC_STR]; /* of this look */
+	bool lost;		  /* the daemon did not answer the last one */
 	char *err;
 	size_t err_len;
 };
-
-static void now_text(char *buf, size_t len)
-{
-	struct timespec ts;
-	struct tm tm;
-	char date[24];
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(buf, len, "%s.%03ldZ", date, ts.tv_nsec / 1000000);
-}
 
 static bool print_event(void *arg, struct json_object *event)
 {
@@ -78,7 +66,7 @@ static int look(struct run *r)
 	int ret;
 
 	flows.flows.limit = r->o->show.limit;
-	now_text(r->time, sizeof(r->time));
+	clock_utc(r->time);
 	ret = ask(r, &peers, monitor_peers);
 	ret = ret ?: ask(r, &pods, monitor_pods);
 	ret = ret ?: ask(r, &flows, monitor_flows);

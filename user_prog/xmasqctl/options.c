@@ -100,7 +100,7 @@ void options_usage(FILE *out)
 	      out);
 }
 
-static int parse_limit(const char *s, uint32_t *limit)
+static int parse_number(const char *s, uint32_t most, uint32_t *n)
 {
 	unsigned long v;
 	char *end;
@@ -109,22 +109,7 @@ static int parse_limit(const char *s, uint32_t *limit)
 		return -EINVAL;
 	errno = 0;
 	v = strtoul(s, &end, 10);
-	if (errno || *end || v < 1 || v > CTL_FLOWS_MAX)
-		return -EINVAL;
-	*limit = (uint32_t)v;
-	return 0;
-}
-
-static int parse_count(const char *s, uint32_t *n)
-{
-	unsigned long v;
-	char *end;
-
-	if (*s < '0' || *s > '9')
-		return -EINVAL;
-	errno = 0;
-	v = strtoul(s, &end, 10);
-	if (errno || *end || v < 1 || v > 1000000000)
+	if (errno || *end || v < 1 || v > most)
 		return -EINVAL;
 	*n = (uint32_t)v;
 	return 0;
@@ -177,7 +162,7 @@ static int take(int opt, const char *arg, struct options *o, struct given *g, co
 		return 0;
 	case OPT_LIMIT:
 		g->limit = true;
-		if (parse_limit(arg, &o->show.limit))
+		if (parse_number(arg, CTL_FLOWS_MAX, &o->show.limit))
 			return refuse(e, "--limit must be a number from 1 to %u, not \"%s\"",
 				      CTL_FLOWS_MAX, arg);
 		return 0;
@@ -215,7 +200,7 @@ static int take(int opt, const char *arg, struct options *o, struct given *g, co
 		return 0;
 	case OPT_COUNT:
 		g->look = true;
-		if (parse_count(arg, &o->looks))
+		if (parse_number(arg, 1000000000, &o->looks))
 			return refuse(e, "--count must be a number from 1, not \"%s\"", arg);
 		return 0;
 	case OPT_TO:

@@ -13,13 +13,7 @@
 
 static bool not_allowed(void *arg, const struct xm_flow_key *key, const struct xm_flow *f)
 {
-	const struct xm_flow_key back = {
-		.saddr = key->daddr,
-		.daddr = key->saddr,
-		.sport = key->dport,
-		.dport = key->sport,
-		.proto = key->proto,
-	};
+	const struct xm_flow_key back = policy_key_back(key);
 
 	/* With both pods on this node there are rules for either, and each direction is an entry. */
 	return !policy_allows(arg, key) ||
