@@ -23,6 +23,15 @@ usage() {
 	                       that you want, from its project's releases
 	  --pod-cidr CIDR      (default 10.244.0.0/16, as in flannel's manifest) XMASQ_POD_CIDR
 	  --advertise ADDRESS  of the first host, where it has several          XMASQ_ADVERTISE
+	  --kubeadm-config FILE                                                 XMASQ_KUBEADM_CONFIG
+	                       for 'kubeadm init', which is told nothing else
+	                       then: imageRepository of a mirror, and so on.
+	                       Its podSubnet has to be --pod-cidr
+	  --images FILE        images for both hosts, where no registry is in    XMASQ_IMAGES
+	                       reach, as 'ctr images export' or 'docker save'
+	                       write them: those of 'kubeadm config images
+	                       list' and of the CNI's manifest, and the
+	                       sandbox_image of 'containerd config default'
 	  --apt-list FILE      a sources.list with kubeadm, kubelet, kubectl,   XMASQ_APT_LIST
 	                       unless the hosts' apt knows them; its key, when
 	                       --apt-key gives one, will be
@@ -56,6 +65,7 @@ bad() {
 
 first=${XMASQ_FIRST:-} second=${XMASQ_SECOND:-} cni=${XMASQ_CNI:-} manifest=${XMASQ_CNI_MANIFEST:-}
 pod_cidr=${XMASQ_POD_CIDR:-10.244.0.0/16} advertise=${XMASQ_ADVERTISE:-}
+config=${XMASQ_KUBEADM_CONFIG:-} images=${XMASQ_IMAGES:-}
 apt_list=${XMASQ_APT_LIST:-} apt_key=${XMASQ_APT_KEY:-}
 archive=${XMASQ_IMAGE_ARCHIVE:-$here/../build/image/xmasq.tar}
 timeout=${XMASQ_TIMEOUT:-300} ssh=${XMASQ_SSH:-ssh -o BatchMode=yes} sudo=${XMASQ_SUDO:-}
@@ -69,8 +79,8 @@ while [ $# -gt 0 ]; do
 	--no-xmasq) xmasq='' ;;
 	--undo) undo=1 ;;
 	--dry-run) dry=1 ;;
-	--first | --second | --cni | --cni-manifest | --pod-cidr | --advertise | --apt-list | --apt-key | \
-		--image-archive | --timeout | --ssh | --sudo)
+	--first | --second | --cni | --cni-manifest | --pod-cidr | --advertise | --kubeadm-config | --images | \
+		--apt-list | --apt-key | --image-archive | --timeout | --ssh | --sudo)
 		[ $# -ge 2 ] || bad "$1: its value is missing"
 		case $1 in
 		--first) first=$2 ;;
@@ -79,6 +89,8 @@ while [ $# -gt 0 ]; do
 		--cni-manifest) manifest=$2 ;;
 		--pod-cidr) pod_cidr=$2 ;;
 		--advertise) advertise=$2 ;;
+		--kubeadm-config) config=$2 ;;
+		--images) images=$2 ;;
 		--apt-list) apt_list=$2 ;;
 		--apt-key) apt_key=$2 ;;
 		--image-archive) archive=$2 ;;
@@ -110,9 +122,12 @@ if [ -z "$undo" ]; then
 	[ "$cni" != flannel ] || grep -qF "\"$pod_cidr\"" "$manifest" ||
 		bad "--pod-cidr $pod_cidr is not the Network in '$manifest': make them alike"
 	[[ -z $advertise || $advertise =~ ^[0-9a-fA-F.:]+$ ]] || bad "--advertise '$advertise' is no address"
-	for f in "$apt_list" "$apt_key"; do
+	[ -z "$config" ] || [ -z "$advertise" ] || bad "--advertise belongs into --kubeadm-config: localAPIEndpoint"
+	for f in "$apt_list" "$apt_key" "$config" "$images"; do
 		[ -z "$f" ] || [ -r "$f" ] || bad "'$f' cannot be read"
 	done
+	[ -z "$config" ] || grep -qE "podSubnet: *[\"']?${pod_cidr//./[.]}[\"']?( |\$)" "$config" ||
+		bad "--pod-cidr $pod_cidr is not the podSubnet in '$config': make them alike"
 	[ -z "$xmasq" ] || [ -n "$dry" ] || [ -r "$archive" ] ||
 		bad "--image-archive '$archive' cannot be read: run 'make && scripts/image.sh --tag xmasq:local xmasq'"
 fi
@@ -165,8 +180,42 @@ send() {
 
 encoded() { [ -z "$1" ] || base64 -w 0 "$1"; }
 
+remote=/var/lib/xmasq-provision
+
+# images_to HOST FILE
+images_to() {
+	send "$1" "$2" $remote/image.tar
+	on "$1" image
+}
+
+# The second host into the cluster. One that is half in it leaves it first, and so does its node: a
+# node of that name that is there keeps kubeadm from joining.
+join_it() {
+	local join node rc=0
+
+	if [ -n "$dry" ]; then
+		on "$second" joined
+		on "$first" token
+		on "$second" join "kubeadm join (as that says)"
+		return
+	fi
+	step "$second" joined || rc=$?
+	case $rc in
+	0 | 1) ;;
+	2)
+		node=$(on "$second" name)
+		on "$first" forget "$node"
+		;;
+	*) die "$second cannot be asked whether it has joined: see above; when that is mended, run this again" ;;
+	esac
+	[ $rc != 0 ] || return 0
+	join=$(on "$first" token | grep '^kubeadm join ') || die "$first gave no join command"
+	# shellcheck disable=SC2086 # words
+	on "$second" join $join
+}
+
 make_it() {
-	local host join remote=/var/lib/xmasq-provision
+	local host
 
 	for host in "$first" "$second"; do
 		on "$host" check
@@ -174,22 +223,18 @@ make_it() {
 	for host in "$first" "$second"; do
 		on "$host" prepare "$(encoded "$apt_list")" "$(encoded "$apt_key")"
 	done
+	[ -z "$config" ] || send "$first" "$config" $remote/kubeadm.yaml
+	for host in "$first" "$second"; do
+		[ -z "$images" ] || images_to "$host" "$images"
+	done
 	on "$first" init "$pod_cidr" "$advertise"
-	if [ -n "$dry" ]; then
-		on "$first" token
-		join="kubeadm join (as that says)"
-	else
-		join=$(on "$first" token | grep '^kubeadm join ') || die "$first gave no join command"
-	fi
-	# shellcheck disable=SC2086 # words
-	on "$second" join $join
+	join_it
 	send "$first" "$manifest" $remote/cni.yaml
 	on "$first" cni
 	on "$first" ready "$timeout"
 	[ -n "$xmasq" ] || return 0
 	for host in "$first" "$second"; do
-		send "$host" "$archive" $remote/image.tar
-		on "$host" image
+		images_to "$host" "$archive"
 	done
 	on "$first" apply "$(encoded "$here/../deploy/kubernetes/xmasq.yaml")"
 	on "$first" ready "$timeout" xmasq

@@ -3,7 +3,8 @@
 #
 # What scripts/provision.sh does on a host. It is sent there and run as root, one step each time:
 #
-#   provision-host.sh check|prepare|init|token|join|cni|image|apply|delete|ready|has|reset|restore [ARGUMENT...]
+#   provision-host.sh check|prepare|init|token|joined|name|forget|join|cni|image|apply|delete|ready|has|
+#                     reset|restore [ARGUMENT...]
 #
 # Each step may be run again: it looks before it changes anything. What it changed is recorded below
 # $state, and "restore" goes by that. ROOT is for tests: a directory instead of the host's /.
@@ -40,6 +41,11 @@ write() {
 	own "$1"
 	printf '%s\n' "$text" >"$1"
 	say "wrote $1"
+}
+
+# module NAME PROOF: PROOF is there when the kernel has it, as a module or built in
+module() {
+	[ -e "$ROOT$2" ] || modprobe "$1" || die "the kernel has no $1: take the distribution's kernel"
 }
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -100,8 +106,8 @@ step_prepare() {
 		apt-get -q install -y --no-remove --no-install-recommends "${missing[@]}"
 	fi
 	printf 'overlay\nbr_netfilter\n' | write "$ROOT/etc/modules-load.d/xmasq-provision.conf" || true
-	modprobe overlay
-	modprobe br_netfilter
+	grep -qsw overlay "$ROOT/proc/filesystems" || module overlay /sys/module/overlay
+	module br_netfilter /proc/sys/net/bridge
 	for name in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables; do
 		value=$(sysctl -n "$name")
 		grep -qs "^$name=" "$state/sysctls" || echo "$name=$value" >>"$state/sysctls"
@@ -124,7 +130,8 @@ step_prepare() {
 	say "prepared"
 }
 
-# init CIDR ADDRESS: the control plane, once; ADDRESS may be ""
+# init CIDR ADDRESS: the control plane, once; ADDRESS may be "". With a configuration that provision.sh has
+# sent, that is all that kubeadm is told.
 step_init() {
 	if [ -e "$state/initialised" ]; then
 		say "the control plane is there"
@@ -133,7 +140,11 @@ step_init() {
 		# What a failed one leaves, admin.conf too, is in the way of the next.
 		[ ! -e "$state/cluster" ] || kubeadm reset -f
 		: >"$state/cluster"
-		kubeadm init --pod-network-cidr="$1" ${2:+--apiserver-advertise-address="$2"}
+		if [ -e "$state/kubeadm.yaml" ]; then
+			kubeadm init --config "$state/kubeadm.yaml"
+		else
+			kubeadm init --pod-network-cidr="$1" ${2:+--apiserver-advertise-address="$2"}
+		fi
 		: >"$state/initialised"
 	fi
 	# Pods run on both hosts.
@@ -143,16 +154,32 @@ step_init() {
 # token: the command that joins another host
 step_token() { kubeadm token create --print-join-command; }
 
+# joined: 0 when it has, 2 when that began and did not end
+step_joined() {
+	[ ! -e "$state/joined" ] || return 0
+	[ ! -e "$state/cluster" ] || return 2
+	return 1
+}
+
+# name: that kubeadm gives this host's node
+step_name() { hostname | tr '[:upper:]' '[:lower:]'; }
+
+# forget NODE: on the control plane, when its host is to join once more
+step_forget() { kubectl delete node "$1" --ignore-not-found; }
+
 # join COMMAND...: what "token" said
 step_join() {
-	if [ -e "$ROOT/etc/kubernetes/kubelet.conf" ]; then
+	if [ -e "$state/joined" ]; then
 		say "the host has joined"
 		return
 	fi
 	[ "${1:-} ${2:-}" = "kubeadm join" ] || die "the control plane gave no join command, but: $*"
 	mkdir -p "$state"
+	# What a failed one leaves is in the way of the next.
+	[ ! -e "$state/cluster" ] || kubeadm reset -f
 	: >"$state/cluster"
 	"$@"
+	: >"$state/joined"
 }
 
 # cni and image: files that provision.sh has sent, as they may be too long for an argument
@@ -168,11 +195,16 @@ step_delete() {
 	[ ! -e "$KUBECONFIG" ] || base64 -d <<<"$1" | kubectl delete --ignore-not-found -f -
 }
 
-# ready SECONDS [RESOURCE...]: nodes, then DaemonSets of kube-system
+# ready SECONDS [RESOURCE...]: both nodes, then DaemonSets of kube-system
 step_ready() {
-	local seconds=$1 ds
+	local seconds=$1 ds end=$((SECONDS + $1))
 	shift
 
+	until [ "$(kubectl get nodes -o name | wc -l)" -ge 2 ]; do
+		[ $SECONDS -lt $end ] || die "the cluster has fewer than two nodes after $seconds s: 'kubectl get nodes'," \
+			"and 'journalctl -u kubelet' on the host that is missing"
+		sleep 1
+	done
 	kubectl wait --for=condition=Ready nodes --all --timeout="${seconds}s"
 	for ds; do
 		kubectl -n kube-system rollout status "daemonset/$ds" --timeout="${seconds}s"
@@ -193,7 +225,7 @@ step_reset() {
 	kubeadm reset -f
 	cni_files -depth | { grep -vxFf "$state/cni" || true; } | xargs -rd '\n' rm -rf --
 	rm -rf "$ROOT/root/.kube/cache"
-	rm -f "$state/cluster" "$state/initialised"
+	rm -f "$state/cluster" "$state/initialised" "$state/joined"
 }
 
 # restore: settings and packages as they were

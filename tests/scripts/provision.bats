@@ -75,8 +75,15 @@ setup() {
 		echo "kubeadm $*" >>"$ROOT/log"
 		mkdir -p "$ROOT/etc/kubernetes"
 		case $1 in
-		init) [ ! -e "$ROOT/etc/kubernetes/admin.conf" ] || { echo "kubeadm: is there" >&2; exit 1; }
+		init) cat "$ROOT/var/lib/xmasq-provision/kubeadm.yaml" >>"$ROOT/log" 2>/dev/null
+			[ ! -e "$ROOT/etc/kubernetes/admin.conf" ] || { echo "kubeadm: is there" >&2; exit 1; }
 			touch "$ROOT/etc/kubernetes/admin.conf" ;;
+		esac
+		case $1 in
+		join) # What it leaves is in the way of the next one.
+			[ ! -e "$ROOT/etc/kubernetes/pki" ] || { echo "kubeadm: ca.crt is there" >&2; exit 1; }
+			mkdir "$ROOT/etc/kubernetes/pki"
+			[ "${FAIL:-}" != joined ] || { touch "$ROOT/etc/kubernetes/kubelet.conf"; exit 1; } ;;
 		esac
 		[ -z "${FAIL:-}" ] || [ "$FAIL" != "$1" ] || { echo "kubeadm: $1 failed" >&2; exit 1; }
 		case $1 in
@@ -102,10 +109,12 @@ setup() {
 			apply) cat "$STUBS/text" >>"$STUBS/there" ;;
 			*) grep -vxFf "$STUBS/text" "$STUBS/there" >"$STUBS/rest"; mv "$STUBS/rest" "$STUBS/there" ;;
 			esac ;;
+		"get nodes -o name") printf 'node/a\nnode/b\n' ;;
 		"apply -f "*) grep '^kind: ' "$3" | sed 's/^/  /' >>"$ROOT/log" ;;
 		*"rollout status daemonset/${FAIL:-none} "*) exit 1 ;;
 		esac
 	END
+	stub hostname <<<'echo "${ROOT##*/}" | tr a-z A-Z'
 	for p in ctr systemctl modprobe; do
 		stub "$p" <<<'echo "${0##*/} $*" >>"$ROOT/log"'
 	done
@@ -141,6 +150,36 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 	cmp "$XMASQ_CNI_MANIFEST" "$HOSTS/a/var/lib/xmasq-provision/cni.yaml"
 }
 
+@test "provision: a configuration for kubeadm, and images for hosts that reach no registry" {
+	printf 'networking:\n  podSubnet: 10.244.0.0/16\nimageRepository: ours\n' >"$BATS_TEST_TMPDIR/kubeadm.yaml"
+	echo images >"$BATS_TEST_TMPDIR/images.tar"
+	run scripts/provision.sh --kubeadm-config "$BATS_TEST_TMPDIR/kubeadm.yaml" --images "$BATS_TEST_TMPDIR/images.tar"
+	echo "$output"; cat "$HOSTS"/*/log
+	[ "$status" -eq 0 ]
+	[ "$(lines a 'kubeadm init --config .*/var/lib/xmasq-provision/kubeadm.yaml$')" = 1 ]
+	[ "$(lines a 'imageRepository: ours')" = 1 ]
+	for h in a b; do
+		[ "$(lines $h 'ctr -n k8s.io images import')" = 2 ]
+		# Before anything wants one.
+		[ "$(grep -E 'ctr|kubeadm (init|join)' "$HOSTS/$h/log" | sed -n '1s/ .*//p')" = ctr ]
+	done
+	sed -i s/10.244/10.245/ "$BATS_TEST_TMPDIR/kubeadm.yaml"
+	run scripts/provision.sh --kubeadm-config "$BATS_TEST_TMPDIR/kubeadm.yaml"
+	[[ $status -eq 2 && $output == *"is not the podSubnet in"* ]]
+}
+
+@test "provision: a kernel with everything built in needs no modules, one without is refused" {
+	stub modprobe <<<'exit 1'
+	run scripts/provision.sh
+	echo "$output"
+	[[ $status -eq 1 && $output == *"the kernel has no overlay"* ]]
+	for h in a b; do
+		printf 'nodev\toverlay\n' >"$HOSTS/$h/proc/filesystems"
+		mkdir -p "$HOSTS/$h/proc/sys/net/bridge"
+	done
+	scripts/provision.sh
+}
+
 @test "provision: repeated, it changes nothing more" {
 	scripts/provision.sh
 	tree >"$BATS_TEST_TMPDIR/once"
@@ -150,21 +189,32 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 	tree | diff "$BATS_TEST_TMPDIR/once" -
 	[ "$(lines a 'kubeadm init')" = 1 ]
 	[ "$(lines b 'kubeadm join')" = 1 ]
+	[ "$(lines a 'kubeadm token')" = 1 ]
 	for h in a b; do
 		[ "$(lines $h 'apt-get -q install')" = 1 ]
 		[ "$(lines $h 'systemctl restart')" = 1 ]
 	done
 }
 
-@test "provision: a run that failed half way is taken up again" {
-	FAIL='join' run scripts/provision.sh
-	echo "$output"
-	[ "$status" -eq 1 ]
-	[[ $output == *"join failed on admin@b"*"run this again"* ]]
+@test "provision: a join that failed half way is taken back and done again" {
+	local at resets=0
+
+	# Before and after the kubelet has its certificate, and its node is in the cluster.
+	for at in join joined; do
+		FAIL=$at run scripts/provision.sh
+		echo "$output"
+		[ "$status" -eq 1 ]
+		[[ $output == *"join failed on admin@b"*"run this again"* ]]
+		[ "$(lines b 'kubeadm reset')" = $resets ]
+		[ -e "$HOSTS/b/etc/kubernetes/pki" ]
+		resets=$((resets + 1))
+	done
 	run scripts/provision.sh
 	echo "$output"; cat "$HOSTS"/*/log
 	[ "$status" -eq 0 ]
 	[ "$(lines a 'kubeadm init')" = 1 ]
+	[ "$(lines b 'kubeadm reset')" = 2 ]
+	[ "$(lines a 'kubectl delete node b --ignore-not-found')" = 2 ]
 	[ "$(lines a 'rollout status daemonset/xmasq ')" = 1 ]
 }
 
@@ -281,7 +331,8 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 
 	for args in "--cni calico" "--first" "--first -oProxyCommand=x" "--second root@a" "--pod-cidr 10.0.0.0" \
 			"--pod-cidr 10.9.0.0/16" "--cni-manifest /nonexistent" "--timeout 0" "--bogus" \
-			"--cni antrea" "--image-archive /nonexistent" "--apt-list /nonexistent" "--advertise a;b"; do
+			"--cni antrea" "--image-archive /nonexistent" "--apt-list /nonexistent" "--advertise a;b" \
+			"--images /nonexistent" "--kubeadm-config /nonexistent"; do
 		# shellcheck disable=SC2086 # words
 		run scripts/provision.sh $args
 		echo "$args: $status: $output"
