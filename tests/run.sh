@@ -23,7 +23,8 @@
 #   afxdp    build/tests/afxdp/test_* (cmocka) and tests/afxdp/e2e/*.bats (network namespaces, and
 #            Docker where there is any; root)
 #   k8s      tests/k8s/*.bats (a real Kubernetes of two nodes, with xmasq as a DaemonSet; root);
-#            builds Kubernetes when it is not cached, which takes some six minutes
+#            builds Kubernetes when it is not cached, which takes some six minutes, begun at once
+#            in the time that the suites before this one leave
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each. Kernels and machines are begun at once, in the time that the
@@ -53,6 +54,7 @@ passed=0 failed=0 skipped=0
 failures=() # one text per failure: what, then its output
 child=      # process group of the running test program, for the trap
 watcher=    # xmt-stall, where there is one
+k8s_worker= # what builds Kubernetes
 vm_worker=  # what boots the machines of the suite vm
 summary=${XM_SUMMARY:-} # for which run of this script this one works: a file for the sums and failures
 unset XM_SUMMARY
@@ -63,15 +65,11 @@ tmp=$(mktemp -d) || exit 1
 cleanup() {
 	[ -z "$child" ] || kill -KILL -- "-$child" 2>/dev/null
 	[ -z "$watcher" ] || kill "$watcher" 2>/dev/null
-	if [ -n "$beside" ]; then
+	# vm.sh and build.sh take what they started with them.
+	for worker in $beside $k8s_worker $vm_worker; do
 		# shellcheck disable=SC2046 # words
-		kill $(tree "$beside") 2>/dev/null
-	fi
-	if [ -n "$vm_worker" ]; then
-		# vm.sh and build.sh take what they started with them.
-		# shellcheck disable=SC2046 # words
-		kill $(tree "$vm_worker") 2>/dev/null
-	fi
+		kill $(tree "$worker") 2>/dev/null
+	done
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
@@ -319,12 +317,20 @@ suite_afxdp() {
 	run_bats tests/afxdp/e2e/*.bats
 }
 
+k8s_begin() {
+	tests/k8s/build.sh >/dev/null 2>"$tmp/k8s.err" </dev/null &
+	k8s_worker=$!
+	background_of "$k8s_worker"
+}
+
 suite_k8s() {
 	need_root k8s || return
-	tests/k8s/build.sh >/dev/null || {
-		fail "k8s: Kubernetes could not be built"
+	foreground "$k8s_worker"
+	wait "$k8s_worker" || {
+		fail "k8s: Kubernetes could not be built" "$(tail -n 20 "$tmp/k8s.err")"
 		return
 	}
+	k8s_worker=
 	# As long as the cluster takes, not the compiler.
 	deadline=$((SECONDS + ${XM_TIMEOUT:-${time_limit[k8s]}}))
 	run_bats tests/k8s/*.bats
@@ -384,6 +390,16 @@ vm_work() {
 	wait
 }
 
+# background_of PID: it gets the time that others leave; foreground PID: no longer, with what it started
+background_of() { chrt -i -p 0 "$1" 2>/dev/null || renice -n 19 -p "$1" >/dev/null; }
+foreground() {
+	local p
+
+	for p in $(tree "$1"); do
+		chrt -a -o -p 0 "$p" 2>/dev/null
+	done
+}
+
 # tree PID: the process and what descends from it
 tree() {
 	local p
@@ -401,7 +417,7 @@ vm_begin() {
 	mkdir -p "$tmp/vm"
 	vm_work </dev/null &
 	vm_worker=$!
-	chrt -i -p 0 "$vm_worker" 2>/dev/null || renice -n 19 -p "$vm_worker" >/dev/null
+	background_of "$vm_worker"
 }
 
 # vm_again FILE FROM NAME ROW: as again(), for a row of which single tests failed while other suites
@@ -446,10 +462,7 @@ suite_vm() {
 			[ ! -e "$tmp/vm/$i.tap" ] || early+=("$i")
 		done
 	fi
-	# shellcheck disable=SC2046 # words
-	for i in $(tree "$vm_worker"); do
-		chrt -a -o -p 0 "$i" 2>/dev/null
-	done
+	foreground "$vm_worker"
 	until [ -e "$tmp/vm/kernels.done" ]; do
 		sleep 0.5
 	done
@@ -507,6 +520,9 @@ for suite in "${suites[@]}"; do
 	fi
 done
 
+case " ${suites[*]} " in
+*" k8s "*) [ "$(id -u)" != 0 ] || k8s_begin ;;
+esac
 case " ${suites[*]} " in
 *" vm "*) [ "$(id -u)" != 0 ] || vm_begin ;;
 esac

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <regex.h>
+
 #include <json-c/json.h>
 
 #include "../tools/promcheck.h"
@@ -278,14 +280,118 @@ static void test_doc_names(void **state)
 	free(doc);
 }
 
+/* What Prometheus adds to each sample. */
+static bool is_target_label(const char *name, size_t len)
+{
+	return (len == 3 && !strncmp(name, "job", len)) ||
+	       (len == 8 && !strncmp(name, "instance", len));
+}
+
+/* Whether a sample of the metric has the label with a value that @value, a regular expression, matches. */
+static bool has_sample(const char *metric, int metric_len, const char *label, int label_len,
+		       const char *value, int value_len)
+{
+	char text[512];
+	regex_t re;
+	bool found = false;
+
+	snprintf(text, sizeof(text), "^%.*s\\{(.*,)?%.*s=\"(%.*s)\"[,}]", metric_len, metric,
+		 label_len, label, value_len, value);
+	if (regcomp(&re, text, REG_EXTENDED | REG_NOSUB))
+		fail_msg("%.*s is no regular expression", value_len, value);
+	for (unsigned int i = 0; i < p.n_samples && !found; i++)
+		found = !regexec(&re, p.sample[i].series, 0, NULL, 0);
+	regfree(&re);
+	return found;
+}
+
+/* One selector, from behind its '{': each label is the metric's, each value that it is compared with
+ * occurs, also those that it shall not have. Return: how many. */
+static unsigned int selector(const char *metric, int len, const char *at)
+{
+	unsigned int n = 0;
+
+	while (*at != '}') {
+		int label_len = (int)strcspn(at, "=!"), value_len;
+		const char *label = at, *value = strchr(at, '"');
+
+		if (!value || !strchr(value + 1, '"'))
+			fail_msg("%.*s: a label without a value: %s", len, metric, at);
+		value++;
+		at = strchr(value, '"');
+		for (; !is_target_label(label, (size_t)label_len) && value < at;
+		     value += value_len + (value[value_len] == '|')) {
+			value_len = (int)strcspn(value, "|\"");
+			if (!has_sample(metric, len, label, label_len, value, value_len))
+				fail_msg("no sample of %.*s has %.*s=\"%.*s\"", len, metric,
+					 label_len, label, value_len, value);
+			n++;
+		}
+		at += 1 + (at[1] == ',');
+	}
+	return n;
+}
+
+/* "by (A, B)" and "{{A}}" of the legend: labels of the first metric of the expression. */
+static unsigned int grouped(const char *expr, const char *legend)
+{
+	const char *metric = strstr(expr, "xmasq_"), *by = strstr(expr, "by (");
+	const struct {
+		const char *at, *end;
+	} lists[] = { { by ? by + 4 : "", ")" }, { legend, "" } };
+	unsigned int n = 0;
+
+	for (size_t i = 0; metric && i < XM_ARRAY_SIZE(lists); i++) {
+		const char *at = lists[i].at, *end = at + strcspn(at, lists[i].end);
+
+		while (at < end) {
+			int len;
+
+			/* A legend has other words, too. */
+			if (i)
+				at = strstr(at, "{{");
+			if (!at)
+				break;
+			at += strspn(at, i ? "{ " : ", ");
+			len = (int)promcheck_name(at);
+			if (!len)
+				fail_msg("no label at %s", at);
+			if (!is_target_label(at, (size_t)len) &&
+			    !has_sample(metric, (int)promcheck_name(metric), at, len, ".*", 2))
+				fail_msg("%.*s has no label %.*s", (int)promcheck_name(metric),
+					 metric, len, at);
+			at += len;
+			at += strspn(at, i ? "} " : ", ");
+			n++;
+		}
+	}
+	return n;
+}
+
+static unsigned int selectors(const char *expr)
+{
+	unsigned int n = 0;
+
+	for (const char *at = expr; (at = strchr(at, '{')); at++) {
+		const char *metric = at;
+
+		while (metric > expr && (isalnum((unsigned char)metric[-1]) || metric[-1] == '_'))
+			metric--;
+		n += selector(metric, (int)(at - metric), at + 1);
+	}
+	return n;
+}
+
 /* Grafana takes what it does not understand for nothing: an empty panel. */
 static void test_dashboard(void **state)
 {
 	char *text = read_top("deploy/grafana-dashboard.json");
 	struct json_object *top = json_tokener_parse(text), *list, *panel, *targets;
-	unsigned int named = 0;
+	struct metrics_facts m = facts();
+	unsigned int named = 0, selected = 0, by = 0;
 
 	(void)state;
+	answer(&m);
 	assert_non_null(top);
 	list = jsonx_list(top, "panels");
 	assert_true(jsonx_len(list) >= 10);
@@ -304,9 +410,11 @@ static void test_dashboard(void **state)
 				fail_msg("panel %s asks for nothing: %s", jsonx_str(panel, "title"),
 					 expr);
 			named += n;
+			selected += selectors(expr);
+			by += grouped(expr, jsonx_str(t, "legendFormat"));
 		}
 	}
-	assert_true(named > 25);
+	assert_true(named > 25 && selected > 10 && by > 10);
 	/* Also in its variables. */
 	all_exist("the dashboard", text, "xmasq_");
 	json_object_put(top);
