@@ -415,6 +415,48 @@ left()
 	done
 }
 
+# ---- names --------------------------------------------------------------------------
+
+# named N NAMESPACE/POD CONTAINERS: as node N's daemon calls the pod of an interface
+named()
+{
+	local pods
+
+	pods=$(ctl "$1" pods -o json) && gojq -e --arg p "$2" --arg c "$3" \
+		'any(.pods[]; .namespace + "/" + .pod == $p and .containers == $c)' <<<"$pods" >/dev/null
+}
+
+# rootfs_seen N: of containers, below the daemon's mount
+rootfs_seen()
+{
+	k -n kube-system exec "$(daemon "$1")" -- grep -c 'io.containerd.runtime.v2.task/.*/rootfs ' /proc/1/mountinfo || :
+}
+
+rootfs_is() { [ "$(rootfs_seen "$1")" = "$2" ]; }
+
+@test "names of pods: by deploy/kubernetes/names.yaml, read-only, without another capability" {
+	local pod before
+
+	run ! named 2 red/b flow
+	before=$(k -n kube-system get ds xmasq -o json | gojq -c '.spec.template.spec.containers[0].securityContext')
+	k -n kube-system patch daemonset xmasq --patch "$(cat deploy/kubernetes/names.yaml)"
+	k -n kube-system rollout status daemonset/xmasq --timeout=120s
+	[ "$(k -n kube-system get ds xmasq -o json | gojq -c '.spec.template.spec.containers[0].securityContext')" = "$before" ]
+	named 1 red/a flow
+	named 1 blue/a flow
+	named 2 red/b flow
+	pod=$(daemon 2)
+	run ! k -n kube-system exec "$pod" -- sh -c 'echo x >/run/containerd/io.containerd.runtime.v2.task/x'
+	[[ $output == *"Read-only file system"* ]]
+	# Of a pod that comes and goes nothing stays in the daemon's sight.
+	before=$(rootfs_seen 2)
+	reborn named
+	wait_until 60 named 2 red/named flow
+	rootfs_is 2 $((before + 2))
+	k -n red delete pod named --grace-period=0 --force
+	wait_until 60 rootfs_is 2 "$before"
+}
+
 # ---- the tools ------------------------------------------------------------------------
 
 netperf()

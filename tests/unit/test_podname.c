@@ -30,6 +30,7 @@
 #define CRI_CONTAINER                                                              \
 	"{\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\","    \
 	"\"io.kubernetes.cri.container-name\":\"web\","                            \
+	"\"io.kubernetes.cri.sandbox-id\":\"0a\","                                 \
 	"\"io.kubernetes.cri.sandbox-namespace\":\"shop\","                        \
 	"\"io.kubernetes.cri.sandbox-name\":\"web-0\"},\"linux\":{\"namespaces\":" \
 	"[{\"type\":\"network\",\"path\":\"/proc/4711/ns/net\"}]}}"
@@ -95,11 +96,13 @@ static void test_oci(void **state)
 	assert_string_equal(n.pod, "web-0");
 	assert_string_equal(n.container, "");
 	assert_string_equal(n.netns, "cni-0815");
+	assert_string_equal(n.sandbox, "0a");
 
 	assert_int_equal(oci(CRI_CONTAINER, &n), 0);
 	assert_string_equal(n.container, "web");
 	assert_int_equal(n.pid, 4711);
 	assert_string_equal(n.netns, "");
+	assert_string_equal(n.sandbox, "0a");
 
 	assert_int_equal(oci(PODMAN_CONFIG, &n), 0);
 	assert_string_equal(n.pod, "");

@@ -18,11 +18,12 @@ static const struct {
 	const char *ns;
 	const char *pod;
 	const char *container;
+	const char *sandbox;
 } annotations[] = {
 	{ "containerd", "io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name",
-	  "io.kubernetes.cri.container-name" },
+	  "io.kubernetes.cri.container-name", "io.kubernetes.cri.sandbox-id" },
 	{ "cri-o", "io.kubernetes.pod.namespace", "io.kubernetes.pod.name",
-	  "io.kubernetes.container.name" },
+	  "io.kubernetes.container.name", "io.kubernetes.cri-o.SandboxID" },
 };
 
 /* Directories of named namespaces; /var/run is an old name of /run. */
@@ -138,6 +139,7 @@ int podname_oci(const char *text, size_t len, struct podname *n)
 		put(n->ns, jsonx_str(a, annotations[i].ns));
 		put(n->pod, jsonx_str(a, annotations[i].pod));
 		put(n->container, jsonx_str(a, annotations[i].container));
+		put(n->sandbox, jsonx_str(a, annotations[i].sandbox));
 		if (!strcmp(n->container, SANDBOX))
 			n->container[0] = '\0';
 		break;

@@ -15,7 +15,8 @@
  *		container's network
  *
  * A container leads to its network namespace by the file name that the namespace has below
- * /run/netns or /run/docker/netns, or by its first process. Several containers of a pod have one.
+ * /run/netns or /run/docker/netns, by its first process, or by its pod's sandbox. Several containers of a
+ * pod have one.
  */
 #ifndef XM_PODNAME_H
 #define XM_PODNAME_H
@@ -35,6 +36,7 @@
  * @ns: Kubernetes namespace, "" unknown
  * @pod: Kubernetes pod, "" unknown
  * @container: "" of the sandbox of a pod, which nobody named
+ * @sandbox: id of the sandbox whose network it shares, or which it is, "" unknown
  * @netns: file name of its network namespace, "" unknown
  * @pid: its first process, 0 unknown
  */
@@ -43,6 +45,7 @@ struct podname {
 	char ns[PODNAME_TEXT];
 	char pod[PODNAME_TEXT];
 	char container[PODNAME_TEXT];
+	char sandbox[PODNAME_TEXT];
 	char netns[PODNAME_TEXT];
 	uint32_t pid;
 };
@@ -51,7 +54,7 @@ struct podname {
  * podname_oci() - read an OCI config.json
  * @text: bytes, need not end with NUL, may hold anything
  * @len: number of bytes
- * @n: its ns, pod, container, netns and pid are set; runtime only where annotations tell
+ * @n: its ns, pod, container, sandbox, netns and pid are set; runtime only where annotations tell
  *
  * Return: 0; -EINVAL when this is no JSON object; -ENOENT for a container with the node's own
  * network; -ENOMEM.

@@ -18,7 +18,7 @@
 /* One container, and the namespace that it leads to. */
 struct found {
 	struct podname name;
-	ino_t ino;
+	ino_t ino; /* 0: that of its sandbox */
 };
 
 struct look {
@@ -116,9 +116,10 @@ static bool find_ns(const struct look *l, const struct podname *n, ino_t *ino)
 static void add(struct look *l, const struct podname *n)
 {
 	struct found *v;
-	ino_t ino;
+	ino_t ino = 0;
 
-	if (!find_ns(l, n, &ino))
+	/* A process that we do not see (no hostPID) leads nowhere, but its pod's sandbox may. */
+	if (!find_ns(l, n, &ino) && !n->sandbox[0])
 		return;
 	if (l->n == l->cap) {
 		size_t cap = l->cap ? l->cap * 2 : 32;
@@ -269,6 +270,15 @@ static int cmp_of(const void *a, const void *b)
 	return x->nsid < y->nsid ? -1 : x->nsid > y->nsid;
 }
 
+static void follow_sandboxes(struct look *l)
+{
+	for (size_t i = 0; i < l->n && clock_ms() < l->until_ms; i++)
+		for (size_t k = 0; k < l->n && !l->v[i].ino; k++)
+			if (!l->v[k].name.container[0] && l->v[k].name.sandbox[0] &&
+			    !strcmp(l->v[k].name.sandbox, l->v[i].name.sandbox))
+				l->v[i].ino = l->v[k].ino;
+}
+
 struct join {
 	struct podnames *p;
 	struct look *l;
@@ -329,6 +339,7 @@ int podnames_read(struct podnames *p, const struct podnames_roots *roots)
 		return 0;
 	}
 	look_at(&l, roots);
+	follow_sandboxes(&l);
 	if (l.n)
 		qsort(l.v, l.n, sizeof(*l.v), cmp_found);
 	/* Ids of namespaces that cannot be asked for are unknown, no more. */
