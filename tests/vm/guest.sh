@@ -10,7 +10,7 @@
 #   rpeer   the kernel patch itself; $RPEER_ROUNDS pods made and deleted under traffic (200)
 #   bed     the test bed's overlays, underlays and kinds of pods
 #   smoke   the mode, traffic, pods that go, cleanup, on the present bed; with netkit, and with rpeer on
-#           Open vSwitch, traffic between pods of one node
+#           Open vSwitch, traffic between pods of one node; with netkit, rules
 #   afxdp   xsk-router beside another XDP program (libxdp's dispatcher), also when it is killed
 #   cards   xsk-router on a network card; needs vm.sh --cards
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
@@ -25,8 +25,15 @@ BUILD=${BUILD:-build}
 # Those about the daemon (ctl, daemon, restart, peers) do not depend on the kernel.
 datapath=(modes local traffic wire transparency policy security nat csum bounds)
 
+# Of rules, what the programs do; the rest is the daemon's.
+rules='egress denied|ingress denied|overlay: a live flow leaves|what never takes the fast path|IPv6: met'
+
+# netns FILTER FILE...: FILTER as bats takes it, "" for all
 netns() {
-	exec bats --formatter tap ${XM_ONLY:+--filter "$XM_ONLY"} "${@/#/tests/netns/}"
+	local only=${XM_ONLY:-$1}
+
+	shift
+	bats --formatter tap ${only:+--filter "$only"} "${@/#/tests/netns/}"
 }
 
 smoke='status says the mode|TCP and UDP: 95|a pod deleted under traffic|cleanup leaves no program'
@@ -42,6 +49,10 @@ smoke)
 	case ${XM_MODE:-}/${XM_OVERLAY:-} in
 	netkit/* | rpeer/ovs-*) files+=(tests/netns/local.bats) smoke+='|pods of one node: TCP and UDP' ;;
 	esac
+	# netkit's hook for what a pod sends is another; a rule on each of the two.
+	case ${XM_MODE:-} in
+	netkit) files+=(tests/netns/rules.bats) smoke+='|egress denied|ingress denied' ;;
+	esac
 	exec bats --formatter tap --filter "${XM_ONLY:-^($smoke)}" "${files[@]}"
 	;;
 afxdp)
@@ -53,7 +64,12 @@ cards)
 	export AFXDP_CARDS="eth0 eth1"
 	exec bats --formatter tap tests/afxdp/e2e/cards.bats
 	;;
-full) netns "${datapath[@]/%/.bats}" ;;
+full)
+	rc=0
+	netns '' "${datapath[@]/%/.bats}" || rc=$?
+	netns "^($rules)" rules.bats || rc=$?
+	exit $rc
+	;;
 *)
 	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|afxdp|cards|full" >&2
 	exit 2
