@@ -39,7 +39,7 @@ declare -A pkgs=(
 		iputils-ping procps"
 	[k8s]="golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev etcd-server
 		containerd|containerd.io runc|containerd.io containernetworking-plugins iproute2 iptables
-		conntrack openssl busybox iperf3 sockperf jq gojq bpftool util-linux procps"
+		conntrack openssl busybox iperf3 sockperf jq gojq bpftool util-linux procps openssh-client"
 	[docker]="docker.io|docker-ce docker-compose"
 	[containers]="containerd|containerd.io containernetworking-plugins docker.io|docker-ce podman
 		runc|containerd.io busybox iproute2 ethtool"

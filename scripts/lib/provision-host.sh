@@ -81,7 +81,7 @@ cni_files() { find "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni" "$@" 2>/dev/null ||
 
 # prepare LIST KEY: packages and settings; LIST and KEY are contents of files, in base64, or ""
 step_prepare() {
-	local p missing=() changed='' name value config=$ROOT/etc/containerd/config.toml
+	local p policy missing=() changed='' name value config=$ROOT/etc/containerd/config.toml
 
 	mkdir -p "$state"
 	[ -e "$state/cni" ] || cni_files >"$state/cni"
@@ -96,7 +96,9 @@ step_prepare() {
 	if [ ${#missing[@]} != 0 ]; then
 		apt-get -q update
 		for p in "${missing[@]}"; do
-			apt-cache policy "$p" | grep -q '^  Candidate: [^(]' ||
+			# Not into "grep -q", which ends at the first match: apt-cache would die of the pipe.
+			policy=$(apt-cache policy "$p")
+			[[ $policy == *$'\n  Candidate: '[^\(]* ]] ||
 				die "apt knows no package $p: give --apt-list (and --apt-key) of a source that has it"
 		done
 		# With what comes along; upgrades have the old version in brackets. Before: what an interrupted
@@ -147,8 +149,9 @@ step_init() {
 		fi
 		: >"$state/initialised"
 	fi
-	# Pods run on both hosts.
+	# Pods run on both hosts. Which one it is depends on the version.
 	kubectl taint nodes --all node-role.kubernetes.io/control-plane- 2>/dev/null || true
+	kubectl taint nodes --all node-role.kubernetes.io/master- 2>/dev/null || true
 }
 
 # token: the command that joins another host

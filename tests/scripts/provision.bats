@@ -44,7 +44,9 @@ setup() {
 		for last; do :; done
 		! grep -qx "$last" "$ROOT/installed" || printf installed
 	END
-	stub apt-cache <<<'echo "  Candidate: 1.2"'
+	# More than a pipe holds: who does not read it all ends it.
+	stub apt-cache <<<'[ "$2" != "$LACKS" ] || exec printf "%s:\n  Candidate: (none)\n" "$2"
+		printf "%s:\n  Candidate: 1.2\n" "$2"; exec seq 20000'
 	stub apt-get <<-'END'
 		echo "apt-get $*" >>"$ROOT/log"
 		# kubeadm brings cri-tools along and upgrades libc6; the packages in NEEDS need cri-tools.
@@ -166,6 +168,13 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 	sed -i s/10.244/10.245/ "$BATS_TEST_TMPDIR/kubeadm.yaml"
 	run scripts/provision.sh --kubeadm-config "$BATS_TEST_TMPDIR/kubeadm.yaml"
 	[[ $status -eq 2 && $output == *"is not the podSubnet in"* ]]
+}
+
+@test "provision: a package that the hosts' apt does not know is named" {
+	LACKS=kubeadm run scripts/provision.sh
+	echo "$output"
+	[[ $status -eq 1 && $output == *"apt knows no package kubeadm: give --apt-list"* ]]
+	[ "$(lines a 'apt-get -q install')" = 0 ]
 }
 
 @test "provision: a kernel with everything built in needs no modules, one without is refused" {
