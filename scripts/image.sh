@@ -20,7 +20,8 @@ usage() {
 
 	  --tag NAME:TAG  name of the image in the archive; may be repeated
 	                  (default xmasq:VERSION or xmasq-netperf:VERSION)
-	  --add FILE      another program, which goes to /bin; may be repeated
+	  --add FILE[=DIRECTORY]  another program, which goes to /bin or DIRECTORY, or a file there with
+	                  the libraries that it needs; may be repeated
 	  --output DIR    where to write (default build/image)
 	  --print-tag     print the default name and build nothing
 
@@ -109,7 +110,9 @@ echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 put() {
 	local file lib
 
-	file=$(command -v "$1") || die "$1 is missing: $hint"
+	file=$1
+	[ -f "$file" ] || file=$(command -v "$1") || die "$1 is missing: $hint"
+	mkdir -p "$root$2"
 	install -m 755 "$(readlink -f "$file")" "$root$2/$(basename "$1")"
 	# A program without libraries has nothing to say to ldd.
 	{ ldd "$file" 2>/dev/null || true; } |
@@ -123,7 +126,10 @@ for p in "${programs[@]}"; do
 	put "$p" "$path"
 done
 for p in "${extra[@]}"; do
-	put "$p" /bin
+	case $p in
+	*=/*) put "${p%%=/*}" "/${p#*=/}" ;;
+	*) put "$p" /bin ;;
+	esac
 done
 hint='apt-get install busybox'
 put busybox /bin

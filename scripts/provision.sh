@@ -48,9 +48,9 @@ usage() {
 	                       again; what was there before is put back
 	  --dry-run            print what would be run where, and connect to nobody
 
-	What this script has been run against: hosts that are stubs, in tests/scripts/provision.bats, which
-	run every step on a file tree of their own. It has NOT been run against real hosts, nor with a real
-	kubeadm, flannel or Antrea. What it deploys for xmasq has been, see docs/kubernetes.md.
+	What this script has been run against: two Debian 12 hosts that reach no archive and no registry,
+	with kubeadm 1.20.2 (tests/k8s/provision.bats), and stubs (tests/scripts/provision.bats). Not
+	with a newer kubeadm, and not with flannel or Antrea themselves: a script did what flannel does.
 	END
 }
 

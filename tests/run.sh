@@ -24,7 +24,8 @@
 #            Docker where there is any; root)
 #   k8s      tests/k8s/*.bats (a real Kubernetes of two nodes, with xmasq as a DaemonSet; root);
 #            builds Kubernetes when it is not cached, which takes some six minutes, begun at once
-#            in the time that the suites before this one leave
+#            in the time that the suites before this one leave. With XM_FULL=1 also
+#            scripts/provision.sh, with kubeadm on two hosts
 #   vm       tests/vm/*.bats (scripts/vm.sh), and tests/vm/matrix: some of the above on other
 #            kernels, in virtual machines; builds the kernels when they are not cached, which takes
 #            some ten minutes each. Kernels and machines are begun at once, in the time that the

@@ -10,7 +10,7 @@
 # (/var/cache/xmasq):
 #
 #   k8s/VERSION-HASH/  kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet
-#                      kubectl build.log; HASH is that of this file
+#                      kubectl kubeadm build.log; HASH is that of this file
 #
 # Three things keep the package from building as it is. With -mod=vendor Go wants go.mod edited, so it
 # is built in GOPATH mode. reflect2 1.0.1 in vendor/ crashes when a Go from 1.18 built it: Debian's
@@ -24,7 +24,8 @@ version=1.20.5+really1.20.2
 upstream=1.20.2
 go=1.19
 packages=("golang-$go-go" golang-github-modern-go-reflect2-dev dpkg-dev)
-programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
+# kubeadm is for provision.bats.
+programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl kubeadm)
 
 self=$(readlink -f "${BASH_SOURCE[0]}")
 cache=${XMASQ_CACHE:-/var/cache/xmasq}/k8s

@@ -205,6 +205,11 @@ background()
 	STARTED+=($!)
 }
 
+# caps_of POD: what xmasqd may there
+caps_of() { echo $((16#$(k -n kube-system exec "$1" -- sh -c 'sed -n "s/^CapEff:[[:space:]]*//p" /proc/1/status'))); }
+# NET_BROADCAST 11, NET_ADMIN 12, NET_RAW 13, SYS_ADMIN 21, PERFMON 38, BPF 39
+CAPS=$((1 << 11 | 1 << 12 | 1 << 13 | 1 << 21 | 1 << 38 | 1 << 39))
+
 # ---- the DaemonSet ---------------------------------------------------------------
 
 @test "the DaemonSet is ready on both nodes, with the capabilities that it names and no token" {
@@ -213,10 +218,9 @@ background()
 	[ "$(k -n kube-system get ds xmasq -o jsonpath='{.status.numberReady}')" = 2 ]
 	for n in 1 2; do
 		pod=$(daemon $n)
-		caps=$(k -n kube-system exec "$pod" -- sh -c 'sed -n "s/^CapEff:[[:space:]]*//p" /proc/1/status')
+		caps=$(caps_of "$pod")
 		echo "node$n: $caps"
-		# NET_BROADCAST 11, NET_ADMIN 12, NET_RAW 13, SYS_ADMIN 21, PERFMON 38, BPF 39
-		[ $((16#$caps)) = $((1 << 11 | 1 << 12 | 1 << 13 | 1 << 21 | 1 << 38 | 1 << 39)) ]
+		[ "$caps" = "$CAPS" ]
 		run ! k -n kube-system exec "$pod" -- ls /var/run/secrets/kubernetes.io
 		[ "$(k -n kube-system get pod "$pod" -o jsonpath='{.status.containerStatuses[0].restartCount}')" = 0 ]
 		ctl $n status
@@ -378,7 +382,24 @@ left()
 	k -n red delete pod "again$i" --grace-period=0 --force
 }
 
-@test "rollout: restart and another image, under load; nothing is lost" {
+# named N NAMESPACE/POD CONTAINERS: as node N's daemon calls the pod of an interface
+named()
+{
+	local pods
+
+	pods=$(ctl "$1" pods -o json) && gojq -e --arg p "$2" --arg c "$3" \
+		'any(.pods[]; .namespace + "/" + .pod == $p and .containers == $c)' <<<"$pods" >/dev/null
+}
+
+# rootfs_seen N: of containers, below the daemon's mount
+rootfs_seen()
+{
+	k -n kube-system exec "$(daemon "$1")" -- grep -c 'io.containerd.runtime.v2.task/.*/rootfs ' /proc/1/mountinfo || :
+}
+
+rootfs_is() { [ "$(rootfs_seen "$1")" = "$2" ]; }
+
+@test "rollout: names wanted and another image, under load; nothing is lost" {
 	local ns out started
 
 	# Another image: one more file in it.
@@ -392,9 +413,10 @@ left()
 	done
 	wait_until 60 active 1 "$(ip_of red b)" 44000 1
 	started=$SECONDS
-	k -n kube-system rollout restart daemonset/xmasq
+	run ! named 2 red/b flow
+	k -n kube-system patch daemonset xmasq --patch "$(cat deploy/kubernetes/names.yaml)"
 	k -n kube-system rollout status daemonset/xmasq --timeout=120s
-	echo "restarted in $((SECONDS - started)) s"
+	echo "replaced in $((SECONDS - started)) s"
 	k -n kube-system set image daemonset/xmasq xmasqd=xmasq:next
 	k -n kube-system rollout status daemonset/xmasq --timeout=120s
 	echo "image changed after $((SECONDS - started)) s"
@@ -415,40 +437,17 @@ left()
 	done
 }
 
-# ---- names --------------------------------------------------------------------------
-
-# named N NAMESPACE/POD CONTAINERS: as node N's daemon calls the pod of an interface
-named()
-{
-	local pods
-
-	pods=$(ctl "$1" pods -o json) && gojq -e --arg p "$2" --arg c "$3" \
-		'any(.pods[]; .namespace + "/" + .pod == $p and .containers == $c)' <<<"$pods" >/dev/null
-}
-
-# rootfs_seen N: of containers, below the daemon's mount
-rootfs_seen()
-{
-	k -n kube-system exec "$(daemon "$1")" -- grep -c 'io.containerd.runtime.v2.task/.*/rootfs ' /proc/1/mountinfo || :
-}
-
-rootfs_is() { [ "$(rootfs_seen "$1")" = "$2" ]; }
-
-@test "names of pods: by deploy/kubernetes/names.yaml, read-only, without another capability" {
+@test "names of pods, by deploy/kubernetes/names.yaml: read-only, and no file of theirs is kept" {
 	local pod before
 
-	run ! named 2 red/b flow
-	before=$(k -n kube-system get ds xmasq -o json | gojq -c '.spec.template.spec.containers[0].securityContext')
-	k -n kube-system patch daemonset xmasq --patch "$(cat deploy/kubernetes/names.yaml)"
-	k -n kube-system rollout status daemonset/xmasq --timeout=120s
-	[ "$(k -n kube-system get ds xmasq -o json | gojq -c '.spec.template.spec.containers[0].securityContext')" = "$before" ]
+	# The patch is there since the rollout.
 	named 1 red/a flow
 	named 1 blue/a flow
 	named 2 red/b flow
 	pod=$(daemon 2)
+	[ "$(caps_of "$pod")" = "$CAPS" ]
 	run ! k -n kube-system exec "$pod" -- sh -c 'echo x >/run/containerd/io.containerd.runtime.v2.task/x'
 	[[ $output == *"Read-only file system"* ]]
-	# Of a pod that comes and goes nothing stays in the daemon's sight.
 	before=$(rootfs_seen 2)
 	reborn named
 	wait_until 60 named 2 red/named flow

@@ -14,6 +14,11 @@
 # ipc, host name, control group and network namespaces of its own, with $XM_NETNS the network
 # namespace of that name, and an empty bpffs for each run or boot. To dpkg it is no chroot.
 #
+# With XM_HOST=1 it is to be a host for Kubernetes: a real copy of the root, which costs its size, since a
+# container runtime cannot lay file systems over one that is laid over another; the control groups of
+# the machine's kind; /dev/kmsg; and the sysctls of the whole machine that a kubelet sets are files that
+# only look like them.
+#
 # make prints "no archive: ..." and exits with 75 when there is nothing to make the root from. The
 # cache is ${XMASQ_CACHE:-/var/cache/xmasq}.
 set -euo pipefail
@@ -65,31 +70,81 @@ make_root() {
 	echo "$dir"
 }
 
+# hierarchies: of control groups of the first version, by their mount points' names; none with the second
+# version only, and for a copy that is no host
+hierarchies() {
+	local d
+
+	[ -n "${XM_HOST:-}" ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ] || return 0
+	for d in /sys/fs/cgroup/*/; do
+		d=${d%/}
+		[ -L "$d" ] || [ ! -e "$d/tasks" ] || echo "${d##*/}"
+	done
+}
+
+# groups DIR: mount there what systemd is to manage
+groups() {
+	local h all
+
+	all=$(hierarchies)
+	[ -n "$all" ] || {
+		mount -t cgroup2 cgroup2 "$1"
+		return
+	}
+	mount -t tmpfs tmpfs "$1" -o mode=755
+	for h in $all; do
+		mkdir "$1/$h"
+		if [ "$h" = systemd ]; then
+			mount -t cgroup -o none,name=systemd cgroup "$1/$h"
+		else
+			mount -t cgroup -o "$h" cgroup "$1/$h"
+		fi
+	done
+}
+
+host_files() {
+	local s
+
+	: >"$2/dev/kmsg"
+	mount --bind /dev/kmsg "$2/dev/kmsg"
+	mkdir -p "$1/sysctl"
+	for s in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
+		kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
+		echo "${s#*=}" >"$1/sysctl/${s//\//.}"
+		mount --bind "$1/sysctl/${s//\//.}" "$2/proc/sys/${s%=*}"
+	done
+}
+
 # In the new namespaces: a root, and COMMAND in it.
 enter() {
 	local dir=$1 root
 	shift
 	root=$dir/mnt
 	mkdir -p "$root" "$dir/share"
-	mount -t overlay overlay -o "lowerdir=$(cat "$dir/root"),upperdir=$dir/up,workdir=$dir/work" \
-		"$root"
+	if [ -n "${XM_HOST:-}" ]; then
+		mount --bind "$dir/up" "$root"
+	else
+		mount -t overlay overlay \
+			-o "lowerdir=$(cat "$dir/root"),upperdir=$dir/up,workdir=$dir/work" "$root"
+	fi
 	mount -t proc proc "$root/proc"
 	mount -t sysfs sysfs "$root/sys"
 	mount -t bpf bpf "$root/sys/fs/bpf" -o mode=700
-	mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+	groups "$root/sys/fs/cgroup"
 	mount -t tmpfs tmpfs "$root/dev" -o mode=755
 	for f in null zero full random urandom tty; do
 		: >"$root/dev/$f"
 		mount --bind "/dev/$f" "$root/dev/$f"
 	done
 	mkdir "$root/dev/pts" "$root/dev/shm"
+	[ -z "${XM_HOST:-}" ] || host_files "$dir" "$root"
 	mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=666
 	mount -t tmpfs tmpfs "$root/dev/shm" -o mode=1777
 	ln -s pts/ptmx "$root/dev/ptmx"
 	ln -s /proc/self/fd "$root/dev/fd"
 	mount -t tmpfs tmpfs "$root/run" -o mode=755
 	mkdir "$root/run/lock" "$root/run/netns"
-	[ -z "${XM_NETNS:-}" ] || mount --rbind /run/netns "$root/run/netns"
+	[ -z "${XM_NETNS:-}" ] || [ -n "${XM_HOST:-}" ] || mount --rbind /run/netns "$root/run/netns"
 	mount --bind "$dir/share" "$root/mnt"
 	# What these change is the machine's: not all of /proc/sys belongs to a namespace.
 	mkdir -p "$root/etc/systemd/system"
@@ -110,7 +165,7 @@ enter() {
 
 # A control group for what is in the copy: systemd manages all that it sees.
 group() {
-	local dir=$1
+	local dir=$1 h g f
 	shift
 	mkdir -p "$dir/cgroup"
 	mount -t cgroup2 cgroup2 "$dir/cgroup"
@@ -118,14 +173,28 @@ group() {
 	echo "xmasq-test-$$" >"$dir/group"
 	echo $$ >"$dir/cgroup/xmasq-test-$$/cgroup.procs"
 	umount "$dir/cgroup"
+	for h in $(hierarchies); do
+		g=/sys/fs/cgroup/$h/xmasq-test-$$
+		mkdir -p "$g"
+		# A cpuset without processors takes no process.
+		for f in cpuset.cpus cpuset.mems; do
+			[ ! -e "$g/$f" ] || cat "$g/../$f" >"$g/$f"
+		done
+		echo $$ >"$g/cgroup.procs"
+	done
 	exec "$@"
 }
 
 ungroup() {
+	local g
+
 	[ -e "$1/group" ] || return 0
 	# shellcheck disable=SC2016 # of the inner shell
 	unshare --mount bash -c 'mount -t cgroup2 cgroup2 "$1/cgroup" &&
 		find "$1/cgroup/$(cat "$1/group")" -depth -type d -exec rmdir {} +' _ "$1" || true
+	for g in /sys/fs/cgroup/*/"$(cat "$1/group")"; do
+		[ ! -d "$g" ] || find "$g" -depth -type d -exec rmdir {} + || true
+	done
 	rm -f "$1/group"
 }
 
@@ -133,7 +202,12 @@ ungroup() {
 start() {
 	local dir=$1 net=--net in=()
 	shift
-	mkdir -p "$dir/up" "$dir/work"
+	if [ -z "${XM_HOST:-}" ]; then
+		mkdir -p "$dir/up" "$dir/work"
+	elif [ ! -d "$dir/up" ]; then
+		cp -a "$(cat "$dir/root")" "$dir/up.part"
+		mv "$dir/up.part" "$dir/up"
+	fi
 	if [ -n "${XM_NETNS:-}" ]; then
 		net='' in=(nsenter "--net=/run/netns/$XM_NETNS")
 	fi
