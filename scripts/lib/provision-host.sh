@@ -79,12 +79,38 @@ step_check() {
 # Where CNIs put their configuration and state.
 cni_files() { find "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni" "$@" 2>/dev/null || true; }
 
+# Directories that packages, kubeadm and the CNI make and leave; below / in this order.
+own_dirs=(/etc/cni/net.d /etc/cni /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes /opt/cni/bin /opt/cni
+	/opt/containerd /var/lib/cni /var/lib/containerd /var/lib/etcd /var/lib/kubelet)
+
+dirs_there() {
+	local d
+
+	for d in "${own_dirs[@]}"; do
+		[ ! -d "$ROOT$d" ] || echo "$d"
+	done
+}
+
+# Those that were not there before: when they are empty, and what containerd stored, if it came with us.
+dirs_away() {
+	local d
+
+	for d in "${own_dirs[@]}"; do
+		! grep -qxF -- "$d" "$state/dirs" || continue
+		case $d in
+		*/containerd) ! grep -qsx containerd "$state/packages" || rm -rf "$ROOT$d" 2>/dev/null || true ;;
+		esac
+		rmdir "$ROOT$d" 2>/dev/null || true
+	done
+}
+
 # prepare LIST KEY: packages and settings; LIST and KEY are contents of files, in base64, or ""
 step_prepare() {
 	local p policy missing=() changed='' name value config=$ROOT/etc/containerd/config.toml
 
 	mkdir -p "$state"
 	[ -e "$state/cni" ] || cni_files >"$state/cni"
+	[ -e "$state/dirs" ] || dirs_there >"$state/dirs"
 	[ -z "$1" ] || base64 -d <<<"$1" | write "$ROOT/etc/apt/sources.list.d/xmasq-provision.list" || true
 	if [ -n "$2" ] && [ "$(base64 -w 0 "$ROOT/etc/apt/keyrings/xmasq-provision.gpg" 2>/dev/null)" != "$2" ]; then
 		own "$ROOT/etc/apt/keyrings/xmasq-provision.gpg"
@@ -260,6 +286,7 @@ step_restore() {
 	done < <(cat "$state/sysctls" 2>/dev/null)
 	[ ${#packages[@]} = 0 ] || apt-get -q purge -y --allow-change-held-packages "${packages[@]}"
 	! installed containerd || systemctl restart containerd
+	[ ! -e "$state/dirs" ] || dirs_away
 	rm -rf "$state"
 	say "as before; a reboot takes away the rules and interfaces of kube-proxy and the CNI"
 }

@@ -99,8 +99,9 @@ host_state()
 			! -name machine-id ! -name resolv.conf -exec sha256sum {} + | sort -k 2
 		sysctl net.ipv4.ip_forward
 		cat /proc/sys/net/ipv4/ip_local_reserved_ports
-		find /sys/fs/bpf /run/xmasq /opt/cni /var/lib/kubelet /var/lib/etcd /var/lib/xmasq-provision \
-			-mindepth 1 2>/dev/null
+		find /sys/fs/bpf /run/xmasq /var/lib/xmasq-provision -mindepth 1 2>/dev/null
+		find /etc/cni /etc/kubernetes /opt /var/lib -maxdepth 1 ! -name apt ! -name dpkg 2>/dev/null | sort
+		ip -br link show type veth | sed "s/ .*//"
 		tc filter show dev eth0 ingress; tc filter show dev eth0 egress
 		ls /usr/lib/systemd/system/kubelet.service 2>/dev/null; true'
 }
@@ -115,7 +116,8 @@ cluster_state()
 	k -n kube-system get secrets --no-headers | grep -c bootstrap-token
 	for h in one two; do
 		host_state $h | grep -v '^/sys/fs/bpf'
-		hosts ssh $h "find /var/lib/xmasq-provision /etc/containerd /etc/kubernetes -type f -printf '%p %T@\n' | sort; \
+		hosts ssh $h "find /etc/containerd /etc/kubernetes -type f -printf '%p %T@\n' | sort; \
+			find /var/lib/xmasq-provision -type f -exec sha256sum {} + | sort -k 2; \
 			systemctl show -p ExecMainStartTimestampMonotonic containerd kubelet"
 	done
 }
