@@ -90,7 +90,7 @@ setup() {
 		[ -z "${FAIL:-}" ] || [ "$FAIL" != "$1" ] || { echo "kubeadm: $1 failed" >&2; exit 1; }
 		case $1 in
 		init | join) # What a CNI does later.
-			mkdir -p "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni/results"
+			mkdir -p "$ROOT/etc/cni/net.d" "$ROOT/var/lib/cni/results" "$ROOT/var/lib/etcd" "$ROOT/var/lib/kubelet"
 			touch "$ROOT/etc/cni/net.d/10-flannel.conflist" "$ROOT/var/lib/cni/results/x" ;;
 		esac
 		case $1 in
@@ -117,7 +117,11 @@ setup() {
 		esac
 	END
 	stub hostname <<<'echo "${ROOT##*/}" | tr a-z A-Z'
-	for p in ctr systemctl modprobe; do
+	stub ctr <<-'END'
+		echo "ctr $*" >>"$ROOT/log"
+		mkdir -p "$ROOT/var/lib/containerd" && echo image >"$ROOT/var/lib/containerd/content"
+	END
+	for p in systemctl modprobe; do
 		stub "$p" <<<'echo "${0##*/} $*" >>"$ROOT/log"'
 	done
 }
@@ -275,6 +279,10 @@ lines() { grep -c -- "$2" "$HOSTS/$1/log" || :; }
 @test "provision --undo: files, packages, sysctls and xmasq's traces are as they were" {
 	mkdir -p "$HOSTS/b/etc/cni/net.d"
 	echo mine >"$HOSTS/b/etc/cni/net.d/87-podman-bridge.conflist"
+	# Where containerd comes with us its images go with it; somebody's own stay, and directories, too.
+	sed -i /containerd/d "$HOSTS/a/installed"
+	mkdir -p "$HOSTS/b/var/lib/containerd" "$HOSTS/b/var/lib/kubelet"
+	echo image >"$HOSTS/b/var/lib/containerd/content"
 	tree >"$BATS_TEST_TMPDIR/before"
 	scripts/provision.sh
 	run scripts/provision.sh --undo
