@@ -46,12 +46,15 @@ static __always_inline void outer_sport_set(struct __sk_buff *skb, __be16 from, 
 	bpf_skb_store_bytes(skb, udp + offsetof(struct udphdr, source), &to, sizeof(to), 0);
 }
 
-/* The peer is down, and has been for so long that our ingress lease is over. So may be the peer's,
- * and when it is back ours may be renewed first, by a delivery: agree anew, or a packet would be
- * sent that it refuses. */
-static __always_inline void label_doubtful(struct xm_flow *f, __u32 now)
+/*
+ * The peer is down, or was for us: it may have seen less of us than we of it, so that its ingress lease
+ * is over when we hear of it again. The other node learns that from overlay packets without a label; the
+ * owner has to be answered anew. A lease of our own that is over may be renewed by a delivery before the
+ * other node's is: then both agree anew, or a packet would be sent that is refused over there.
+ */
+static __always_inline void label_doubtful(struct xm_flow *f, int owner, __u32 now)
 {
-	if (!xm_before(now, f->in_until))
+	if (owner || !xm_before(now, f->in_until))
 		f->stage = XM_STAGE_NEW;
 }
 
@@ -192,7 +195,7 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 		note(XM_R_LEASE_OUT);
 	}
 	if (!peer_up(p, t.idx))
-		label_doubtful(f, now);
+		label_doubtful(f, owner, now);
 	else if (owner)
 		label = label_to_tell(&t.key, f, t.idx, now);
 tell:

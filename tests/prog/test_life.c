@@ -84,14 +84,19 @@ static void lapse(struct node *n, const struct xm_flow_key *key)
 		n->labels[i].until = now;
 }
 
+static void peer_goes(struct node *n)
+{
+	n->peers[PEER_IDX].up_until[XM_TCP] = n->peers[PEER_IDX].up_until[XM_UDP] = 0;
+}
+
 /*
  * Neither daemon has been there for long, the pods talked all the while. Then one node has proof of
  * the other, which has none of it yet, and a delivery comes before anything is sent.
  */
 static void long_silence(bool a_first)
 {
-	node_b.peers[PEER_IDX].up_until[XM_TCP] = node_b.peers[PEER_IDX].up_until[XM_UDP] = 0;
-	node_a.peers[PEER_IDX].up_until[XM_TCP] = node_a.peers[PEER_IDX].up_until[XM_UDP] = 0;
+	peer_goes(&node_b);
+	peer_goes(&node_a);
 	lapse(&node_a, &key_a);
 	lapse(&node_b, &key_b);
 	CHECK_EQ(a_sends(), OVERLAY);
@@ -102,6 +107,29 @@ static void long_silence(bool a_first)
 		CHECK_EQ(a_first ? a_sends() : b_sends(), OVERLAY);
 	}
 	node_peer(a_first ? &node_b : &node_a, PEER_IDX, a_first ? ADDR_A : ADDR_B, PEER_GEN, true);
+	CHECK(until_fast(10) <= 10, "not fast again");
+}
+
+/*
+ * The one node's daemon was away for a moment, shorter than leases last. It is back and has proof of the
+ * other one, whose daemon goes before it has any: its lease runs out, and ours is renewed.
+ */
+static void half_heard(bool a_first)
+{
+	struct node *back = a_first ? &node_a : &node_b, *gone = a_first ? &node_b : &node_a;
+
+	peer_goes(&node_a);
+	peer_goes(&node_b);
+	CHECK_EQ(a_sends(), OVERLAY);
+	CHECK_EQ(b_sends(), OVERLAY);
+	node_peer(back, PEER_IDX, a_first ? ADDR_B : ADDR_A, PEER_GEN, true);
+	for (int i = 0; i < 4; i++) {
+		if (i == 2)
+			lapse(gone, a_first ? &key_b : &key_a);
+		CHECK_EQ(a_sends(), OVERLAY);
+		CHECK_EQ(b_sends(), OVERLAY);
+	}
+	node_peer(gone, PEER_IDX, a_first ? ADDR_A : ADDR_B, PEER_GEN, true);
 	CHECK(until_fast(10) <= 10, "not fast again");
 }
 
@@ -140,7 +168,7 @@ static void whole_life(__u8 proto, __u16 overlay)
 	CHECK_EQ(a_sends(), FAST);
 
 	tap_case("life: %s: a silent peer: overlay at once, fast at once when it is back", what);
-	node_b.peers[PEER_IDX].up_until[XM_TCP] = node_b.peers[PEER_IDX].up_until[XM_UDP] = 0;
+	peer_goes(&node_b);
 	CHECK_EQ(b_sends(), OVERLAY);
 	CHECK_EQ(a_sends(), FAST);
 	node_peer(&node_b, PEER_IDX, ADDR_A, PEER_GEN, true);
@@ -150,6 +178,11 @@ static void whole_life(__u8 proto, __u16 overlay)
 		 what);
 	long_silence(true);
 	long_silence(false);
+
+	tap_case("life: %s: silent for a moment, and one node has proof first: nothing is refused",
+		 what);
+	half_heard(true);
+	half_heard(false);
 
 	tap_case("life: %s: a peer with a new epoch: learned anew", what);
 	node_peer(&node_b, PEER_IDX, ADDR_A, PEER_GEN + 1, true);
