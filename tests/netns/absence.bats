@@ -48,7 +48,8 @@ away() {
 }
 
 # One by one, each as soon as the other is back, as a rollout does it: the one that is back has its
-# peer's proof, the other one goes before it has any.
+# peer's proof, the other one goes before it has any. Every second time the first one was away for so
+# short that its leases are not over.
 @test "the other daemon goes as soon as one is back: nothing is lost" {
 	local i
 
@@ -59,7 +60,7 @@ away() {
 		log_mark n2
 		term n1 TERM
 		wait_until 10 logged n2 ' is down'
-		wait_until 10 lapsed n2
+		[ $((i % 2)) = 0 ] || wait_until 10 lapsed n2
 		launch n1
 		wait_until 10 peer_is n1 n2 up
 		log_mark n1
