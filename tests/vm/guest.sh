@@ -67,7 +67,11 @@ cards)
 full)
 	rc=0
 	netns '' "${datapath[@]/%/.bats}" || rc=$?
-	netns "^($rules)" rules.bats || rc=$?
+	# On Open vSwitch they have not been tried.
+	case ${XM_OVERLAY:-} in
+	ovs-*) ;;
+	*) netns "^($rules)" rules.bats || rc=$? ;;
+	esac
 	exit $rc
 	;;
 *)
