@@ -117,6 +117,7 @@ profile()
 
 	for kind in "${KINDS[@]}"; do
 		[ "$kind" != tcp-stream ] || continue
+		[[ $kind != tcp-crr* ]] || rounds=400
 		say "profile, $kind"
 		client /dev/null "$kind" "${few[@]}"
 		mark
