@@ -43,6 +43,11 @@
 #define XM_LEASE_MS_MIN	    200
 #define XM_LEASE_MS_MAX	    10000
 
+/* Packets that a pod sends in a flow before it is learned. With the default a flow is on the fast
+ * path within ten packets each way. */
+#define XM_ADMIT_AFTER_DEFAULT 4
+#define XM_ADMIT_AFTER_MAX     10000
+
 /* The lowest TTL that may skip the overlay's two hops: a lower one might expire there. */
 #define XM_TTL_MIN_FAST 3
 

@@ -333,6 +333,27 @@ struct xm_counter {
 	__u64 bytes;
 };
 
+/* What a cell counts when its flows are learned. */
+#define XM_ADMITTED 0xffffffffu
+
+/**
+ * struct xm_admit - what was seen of the flows that share this cell before they have entries
+ * @count: packets that pods sent, as on the wire; XM_ADMITTED: there may be entries
+ * @at: low half of jiffies: the last of them; with XM_ADMITTED when an entry was made last
+ * @whole: both, to be swapped
+ *
+ * Indexed by xm_admit_slot(). The table has as many cells as that of labels has slots.
+ */
+struct xm_admit {
+	union {
+		struct {
+			__u32 count;
+			__u32 at;
+		};
+		__u64 whole;
+	};
+};
+
 enum xm_event_type {
 	XM_EV_PEER_SEEN = 1, /* overlay packet of an unknown node; no payload */
 	XM_EV_CONTROL = 2,   /* hello, P to P; payload is the UDP payload */
@@ -372,6 +393,7 @@ struct xm_clock {
 
 _Static_assert(sizeof(struct xm_flow_key) == 16, "flow key layout");
 _Static_assert(sizeof(struct xm_flow) == 64, "a flow is one cache line");
+_Static_assert(sizeof(struct xm_admit) == 8, "a cell is swapped as one word");
 _Static_assert(sizeof(struct xm_local) == 12, "local pod layout");
 _Static_assert(sizeof(struct xm_label) == 64, "a label is one cache line");
 _Static_assert(sizeof(struct xm_peer) == 64, "a peer is one cache line");
@@ -401,6 +423,22 @@ static inline __attribute__((always_inline)) __u32 xm_label_slot(__be32 peer, __
 	__u32 h = peer * 0x9e3779b1u;
 
 	return ((h ^ h >> 15) ^ ((__u32)label << 1 | proto_idx)) & mask;
+}
+
+/* Cell of a flow by its two addresses and its two ports, each pair xored: that of the reverse flow, too. */
+static inline __attribute__((always_inline)) __u32 xm_admit_hash(__u32 addrs, __u32 ports,
+								 __u32 mask)
+{
+	__u32 h = addrs * 0x9e3779b1u + ports * 0x85ebca6bu;
+
+	h = (h ^ h >> 15) * 0xc2b2ae35u;
+	return (h ^ h >> 13) & mask;
+}
+
+static inline __attribute__((always_inline)) __u32 xm_admit_slot(const struct xm_flow_key *key,
+								 __u32 mask)
+{
+	return xm_admit_hash(key->saddr ^ key->daddr, key->sport ^ key->dport, mask);
 }
 
 /* Ones' complement sum of 16-bit words, brought back to 16 bits. */

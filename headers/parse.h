@@ -198,7 +198,7 @@ static __always_inline void fast_rewrite(void *data, const void *eth, const void
 /**
  * struct tunneled - what the NIC's hooks need of an overlay packet's inside
  * @key: inner tuple
- * @idx: enum xm_proto_idx
+ * @idx: enum xm_proto_idx; XM_PROTOS: not eligible
  * @tcp_flags: SYN, FIN and RST bits
  */
 struct tunneled {
@@ -210,6 +210,64 @@ struct tunneled {
 /* Frame up to and with the TCP header, without options. */
 #define TCP_OFF	   (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct tcphdr))
 #define TUNNEL_OFF (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+
+/* Where the inside of a VXLAN packet is, and that of a Geneve packet without options. */
+#define IN_ETH (TUNNEL_OFF + 8)
+#define IN_IP  (IN_ETH + sizeof(struct ethhdr))
+#define IN_L4  (IN_IP + sizeof(struct iphdr))
+
+/**
+ * look_tunnel() - parse_tunnel() for packets whose headers are linear and as usual, direct access
+ * @data: the frame
+ * @end: of its linear part
+ *
+ * Return: whether @t is filled with what an IPv4 TCP or UDP packet without options says of itself,
+ * not checked any further; else ask parse_tunnel().
+ */
+static __always_inline int look_tunnel(const void *data, const void *end, __u32 type,
+				       struct tunneled *t)
+{
+	const __u8 *hdr = data + TUNNEL_OFF, *l4 = data + IN_L4;
+	const __u32 *in = data + IN_ETH + 12, *frag = data + IN_IP + 6;
+
+	if (data + IN_L4 + sizeof(struct udphdr) > end)
+		return 0;
+	if (type == XM_OVERLAY_VXLAN ? !(hdr[0] & 0x08)
+				     : hdr[0] || hdr[1] & 0xc0 || hdr[2] != 0x65 || hdr[3] != 0x58)
+		return 0;
+	/* Type to TOS; fragment to protocol */
+	if ((*in & bpf_htonl(0xffffff00)) != bpf_htonl(ETH_P_IP << 16 | 0x4500) ||
+	    *frag & bpf_htonl((IP_MF | IP_OFFSET) << 16))
+		return 0;
+	t->key.proto = *((const __u8 *)data + IN_IP + offsetof(struct iphdr, protocol));
+	if (t->key.proto == IPPROTO_TCP) {
+		if (data + IN_L4 + sizeof(struct tcphdr) > end)
+			return 0;
+		t->tcp_flags = l4[TCP_FLAGS_OFF] & (TCP_SYN | TCP_FIN | TCP_RST);
+		t->idx = XM_TCP;
+	} else if (t->key.proto == IPPROTO_UDP) {
+		t->tcp_flags = 0;
+		t->idx = XM_UDP;
+	} else {
+		return 0;
+	}
+	*(__u64 *)&t->key.saddr = *(const __u64 *)(data + IN_IP + offsetof(struct iphdr, saddr));
+	*(__u32 *)&t->key.sport = *(const __u32 *)l4;
+	t->key.pad[0] = 0;
+	t->key.pad[1] = 0;
+	t->key.pad[2] = 0;
+	return 1;
+}
+
+/* What is left to be checked of such a packet, as parse_tunnel() does. */
+static __always_inline int looked_eligible(struct __sk_buff *skb, const void *data, const void *end,
+					   const struct tunneled *t)
+{
+	if (data + IN_L4 > end || ipv4_eligible(data + IN_IP, skb->len - IN_IP))
+		return 0;
+	return t->idx == XM_UDP || (data + IN_L4 + sizeof(struct tcphdr) <= end &&
+				    *((const __u8 *)data + IN_L4 + 12) >= 5 << 4);
+}
 
 /**
  * parse_tunnel() - inside of a VXLAN or Geneve packet whose outer headers were checked

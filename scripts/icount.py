@@ -22,10 +22,12 @@ import signal
 import statistics
 import sys
 
-KINDS = {"tcp-rr": "TCP transaction", "udp-rr": "UDP transaction", "tcp-stream": "MiB of TCP"}
+KINDS = {"tcp-rr": "TCP transaction", "udp-rr": "UDP transaction", "tcp-stream": "MiB of TCP",
+         "tcp-crr": "TCP connection"}
 MIB = 1 << 20
 AGREE = 0.005  # the machines, of the smallest figure
 AGREE_PROGRAM = 0.02  # the same for one program: its maps' hash seeds are each machine's own
+SHORT = "tcp-crr:"  # with the number of requests of a connection behind it: "--connections"
 ON_PATH = 0.99  # share of the packets
 SELDOM = 0.01  # runs of a program in a round: fewer say nothing about it
 
@@ -172,7 +174,12 @@ def collect(meta, names):
     return result
 
 
-def wrong_path(what, figure, p):
+def is_short(kind):
+    """Connections that are over before, or soon after, they get to the fast path"""
+    return kind.startswith("tcp-crr")
+
+
+def wrong_path(what, kind, figure, p):
     """Why this run is not what its case says, or None"""
     if p["wire"] < 1:
         return "did not cross the wire between the nodes"
@@ -182,7 +189,8 @@ def wrong_path(what, figure, p):
         return f"only {p['tunnel']:.2%} of its packets were in the tunnel"
     if what == "host" and p["tunnel"] > 1 - ON_PATH:
         return f"{p['tunnel']:.2%} of its packets were in the tunnel"
-    if what not in ("host", "overlay") and (p["fast"] or 0) < ON_PATH:
+    if (what not in ("host", "overlay") and not is_short(kind) and
+            (p["fast"] or 0) < ON_PATH):
         return f"only {p['fast'] or 0:.2%} of its packets were on the fast path"
     return None
 
@@ -192,7 +200,7 @@ def complaints(results):
     for case in results["cases"]:
         for kind, figure in case["figures"].items():
             where = f"{case['case']}, {kind}"
-            wrong = {wrong_path(case["what"], figure, p) for p in figure["paths"]} - {None}
+            wrong = {wrong_path(case["what"], kind, figure, p) for p in figure["paths"]} - {None}
             out += [f"{where}: {text}" for text in sorted(wrong)]
             if figure["spread"] >= AGREE:
                 values = " and ".join(f"{v:.0f}" for v in figure["machines"])
@@ -223,11 +231,23 @@ def ratio(base, case, kind):
     return f"{base['figures'][kind]['value'] / case['figures'][kind]['value']:.3f}"
 
 
+def measured(results, what):
+    """Kinds for the columns of a table, none if "--connections" was all"""
+    there = {k for case in results["cases"] for k in case[what]}
+    if not there & KINDS.keys():
+        return []
+    # An older bench had no short connections.
+    return [k for k in KINDS if k in there or not is_short(k)]
+
+
 def rows(results, rules):
     """Cells of one table, its head first"""
+    kinds = measured(results, "figures")
+    if not kinds:
+        return []
     head = [""]
-    for name in KINDS.values():
-        head += [name, "of host", "of overlay"]
+    for kind in kinds:
+        head += [KINDS[kind], "of host", "of overlay"]
     lines = [head + ["± %"]]
     for case in results["cases"]:
         if case["rules"] != rules:
@@ -236,7 +256,7 @@ def rows(results, rules):
         overlay = None if case["what"] in ("host", "overlay") else find(
             results, "overlay", rules, case["overlay"])
         line = [case["case"].removesuffix("+rules")]
-        for kind in KINDS:
+        for kind in kinds:
             figure = case["figures"].get(kind)
             line += ([number(figure["value"]), ratio(host, case, kind), ratio(overlay, case, kind)]
                      if figure else ["-"] * 3)
@@ -245,16 +265,58 @@ def rows(results, rules):
     return lines
 
 
+def break_even(overlay, case):
+    """Requests of a connection from which on the case takes no more than the overlay, or None"""
+    more = sorted((int(k.removeprefix(SHORT)), f["value"] - overlay["figures"][k]["value"])
+                  for k, f in case["figures"].items()
+                  if k.startswith(SHORT) and k in overlay["figures"])
+    # The last crossing: what is less by chance among short ones is not it.
+    for (few, above), (many, below) in reversed(list(zip(more, more[1:]))):
+        if above > 0 >= below:
+            return few + (many - few) * above / (above - below)
+    return more[0][0] if more and all(m <= 0 for _, m in more) else None
+
+
+def connection_rows(results, rules):
+    """Connections of so many requests, as connections a second of the overlay's"""
+    kinds = {k for case in results["cases"] for k in case["figures"] if k.startswith(SHORT)}
+    kinds = sorted(kinds, key=lambda k: int(k.removeprefix(SHORT)))
+    if not kinds:
+        return []
+    lines = [["requests"] + [k.removeprefix(SHORT) for k in kinds] + ["break-even", "± %"]]
+    for case in results["cases"]:
+        if case["rules"] != rules:
+            continue
+        name, even = case["case"].removesuffix("+rules"), "-"
+        line = [f"{name}, instructions"] + [
+            number(case["figures"][k]["value"]) if k in case["figures"] else "-" for k in kinds]
+        overlay = None if case["what"] in ("host", "overlay") else find(
+            results, "overlay", rules, case["overlay"])
+        if overlay:
+            even = break_even(overlay, case)
+            even = "none" if even is None else f"{even:.1f}"
+        worst = max((case["figures"][k]["spread"] for k in kinds if k in case["figures"]),
+                    default=0)
+        lines.append(line + [even, f"{worst * 100:.2f}"])
+        if overlay:
+            lines.append([f"{name}, of overlay"] +
+                         [ratio(overlay, case, k) for k in kinds] + ["", ""])
+    return lines
+
+
 def program_rows(results):
+    kinds = (measured(results, "programs") or
+             list(dict.fromkeys(k for case in results["cases"] for k in case["programs"])))
     head = ["", "program"]
-    for name in KINDS.values():
+    for kind in kinds:
+        name = KINDS.get(kind, f"of {kind.removeprefix(SHORT)}")
         head += ["in a run", f"runs per {'64 KiB' if 'MiB' in name else name}"]
     lines = [head]
     for case in results["cases"]:
         names = {p["name"]: None for of in case["programs"].values() for p in of}
         for name in names:
             line = [case["case"], name]
-            for kind in KINDS:
+            for kind in kinds:
                 p = next((p for p in case["programs"].get(kind, []) if p["name"] == name), None)
                 line += [number(p["instructions"]), f"{p['runs']:.2f}"] if p else ["-", "-"]
             lines.append(line)
@@ -299,6 +361,10 @@ def print_results(results, markdown):
         lines = rows(results, rules)
         if len(lines) > 1:
             print(f"\n{'**' if markdown else ''}{title}{'**' if markdown else ''}\n")
+            show(lines)
+        lines = connection_rows(results, rules)
+        if len(lines) > 1:
+            print(f"\n{title}: connections, by how many requests they have\n")
             show(lines)
     lines = program_rows(results)
     if len(lines) > 1:

@@ -15,6 +15,7 @@
 #ifndef XM_FLOW_H
 #define XM_FLOW_H
 
+#include "admit.h"
 #include "label.h"
 
 static __always_inline struct xm_flow *flow_find(const struct xm_flow_key *key)
@@ -60,9 +61,12 @@ static __always_inline void flow_start(const struct xm_flow_key *key, struct xm_
 static __always_inline void flow_tcp_edge(const struct xm_flow_key *key, __u8 tcp_flags,
 					  __u32 ifindex)
 {
-	struct xm_flow *f = flow_find(key);
+	struct xm_flow *f;
 	__u32 now;
 
+	if (admit_restart(key))
+		return;
+	f = flow_find(key);
 	if (!f || (f->pod_ifindex && f->pod_ifindex != ifindex))
 		return;
 	if (tcp_flags & TCP_SYN) {

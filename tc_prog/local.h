@@ -169,6 +169,7 @@ static __always_inline void local_make(const struct xm_flow_key *key, __u32 pod,
 	if (!rate_ok(&locals_win, &locals_cnt, now, cfg.label_mask / 32 + XM_LOCALS_PER_SEC))
 		return;
 	local_start(&f, pod, now);
+	admit_now(key, now);
 	err = bpf_map_update_elem(&xm_flows, key, &f, BPF_NOEXIST);
 	if (!err)
 		note(XM_R_FLOW_NEW);

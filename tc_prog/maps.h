@@ -24,6 +24,9 @@ __u64 local_until;
 __u32 locals_win;
 __u32 locals_cnt;
 
+/* Packets that a pod sends before its flow is learned. Kept up to date by the daemon. */
+__u32 admit_after = XM_ADMIT_AFTER_DEFAULT;
+
 /* There are rules. Kept up to date by the daemon. */
 __u32 policy_on = 0;
 
@@ -45,6 +48,15 @@ struct {
 	__type(key, struct xm_flow_key);
 	__type(value, struct xm_flow);
 } xm_flows SEC(".maps");
+
+/* Flows before they have entries, by xm_admit_slot(): see admit.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XM_FLOWS_DEFAULT);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct xm_admit);
+} xm_admit SEC(".maps");
 
 /* Labels, by xm_label_slot(). */
 struct {

@@ -78,7 +78,7 @@ XM_CALLED enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, int in
 	}
 	f = flow_find(&pkt.key);
 	if (!f)
-		return XM_R_NO_FLOW;
+		return admit_count(skb, &pkt.key);
 	/* Another pod that sends under this pod's address proves and gets nothing. */
 	if (f->pod_ifindex && f->pod_ifindex != pod)
 		return XM_R_OTHER_POD;
@@ -86,6 +86,9 @@ XM_CALLED enum xm_reason masquerade_any(struct __sk_buff *skb, __u32 pod, int in
 	 * deliveries to every pod. */
 	if (!f->pod_ifindex)
 		f->pod_ifindex = pod;
+	/* Lost by hand, or the entry is of a release that had no cells. */
+	if (admit_is_cold(&pkt.key))
+		admit_now(&pkt.key, now32());
 	if (f->stage == XM_STAGE_LOCAL)
 		return local_send(skb, &pkt, f, ifindex);
 	now = now32();
@@ -162,7 +165,7 @@ static __always_inline enum xm_reason masquerade_frame(struct __sk_buff *skb, vo
 	*(__u32 *)&key.sport = *(__u32 *)(data + FAST_PORTS);
 	f = flow_find(&key);
 	if (!f)
-		return XM_R_NONE;
+		return policy_on ? XM_R_NONE : admit_count(skb, &key);
 	if (!flow_is_ready(f))
 		return f->stage == XM_STAGE_LOCAL ? local_fast(skb, f, pod, ifindex) : XM_R_NONE;
 	if (!flow_is_fast(f, pod, idx) || *(__u8 *)(data + 22) < XM_TTL_MIN_FAST ||
@@ -182,8 +185,8 @@ static __always_inline enum xm_reason masquerade_frame(struct __sk_buff *skb, vo
 /**
  * masquerade_fast() - masquerade_any() for packets of a flow that is well
  *
- * Never does what masquerade_any() would not do. Return: as that, or XM_R_NONE with the packet
- * untouched.
+ * Also takes those that have no flow, unless there are rules to be asked first. Never does what
+ * masquerade_any() would not do. Return: as that, or XM_R_NONE with the packet untouched.
  */
 static __always_inline enum xm_reason masquerade_fast(struct __sk_buff *skb, __u32 pod,
 						      __u32 *ifindex)

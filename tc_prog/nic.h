@@ -67,8 +67,93 @@ static __always_inline enum xm_reason guard(const struct iphdr *ip)
 	return peer_find(ip->daddr, &idx) ? XM_R_GUARD : XM_R_NONE;
 }
 
-static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
+enum look {
+	LOOK_CLOSER,  /* of unusual shape, perhaps on the masquerade port */
+	LOOK_NOTHING, /* nothing would come of it */
+	LOOK_OVERLAY, /* the overlay's, and parsed */
+};
+
+/*
+ * An overlay packet of which nothing would come: of a flow that has no entry. A SYN shows a node that
+ * is no peer yet, and a low port of the tunnel may be a label, or look like one.
+ */
+static __always_inline int nic_is_cold(struct __sk_buff *skb)
 {
+	const void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const __u8 *hdr = data + TUNNEL_OFF;
+	__u32 type;
+
+	if (data + IN_L4 + sizeof(struct tcphdr) > end ||
+	    (*(const __u32 *)(data + 12) & bpf_htonl(0xffffff00)) !=
+		    bpf_htonl(ETH_P_IP << 16 | 0x4500) ||
+	    (*(const __u32 *)(data + 20) & bpf_htonl((IP_MF | IP_OFFSET) << 16 | 0xff)) !=
+		    bpf_htonl(IPPROTO_UDP) ||
+	    !(*(const __u8 *)(data + FAST_PORTS) & XM_LABEL_PORT_BASE >> 8))
+		return 0;
+	type = overlay_type(*(const __be16 *)(data + FAST_PORTS + 2));
+	if (type == XM_OVERLAY_VXLAN)
+		return hdr[0] & 0x08 && admit_frame_is_cold(data + IN_ETH + 12, TCP_SYN);
+	return type == XM_OVERLAY_GENEVE &&
+	       (*(const __u32 *)hdr & bpf_htonl(0xffc0ffff)) == bpf_htonl(ETH_P_TEB) &&
+	       admit_frame_is_cold(data + IN_ETH + 12, TCP_SYN);
+}
+
+/**
+ * nic_look() - what a packet at the NIC that is not cold is, for all that can be said cheaply
+ * @o: filled when it is LOOK_OVERLAY
+ * @t: see @o; an eligible packet
+ *
+ * Most of it is the node's own.
+ */
+static __always_inline enum look nic_look(struct __sk_buff *skb, struct outer *o,
+					  struct tunneled *t)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const __u32 *type = data + 12, *frag = data + 20; /* type to TOS; fragment to protocol */
+	const __be16 *ports = data + FAST_PORTS;
+	__u8 proto;
+
+	if (data + FAST_PORTS + sizeof(struct udphdr) > end ||
+	    (*type & bpf_htonl(0xffffff00)) != bpf_htonl(ETH_P_IP << 16 | 0x4500) ||
+	    *frag & bpf_htonl((IP_MF | IP_OFFSET) << 16))
+		return LOOK_CLOSER;
+	proto = *(__u8 *)(data + 23);
+	if (proto != IPPROTO_UDP && proto != IPPROTO_TCP)
+		return LOOK_CLOSER;
+	o->type = proto == IPPROTO_UDP ? overlay_type(ports[1]) : 0;
+	if (!o->type)
+		return ports[0] == cfg.masq_port || ports[1] == cfg.masq_port ? LOOK_CLOSER
+									      : LOOK_NOTHING;
+	if (!look_tunnel(data, end, o->type, t))
+		return LOOK_CLOSER;
+	o->sport = ports[0];
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    !looked_eligible(skb, data, end, t))
+		return LOOK_CLOSER;
+	o->saddr = *(__be32 *)(data + FAST_ADDRS);
+	o->daddr = *(__be32 *)(data + FAST_ADDRS + 4);
+	return LOOK_OVERLAY;
+}
+
+/* Called, not inlined: from where it was looked at cheaply, and from where it was not. */
+XM_CALLED enum xm_reason overlay_leaves(struct __sk_buff *skb, const struct outer *o,
+					const struct tunneled *t)
+{
+	observe_egress(skb, o, t);
+	return XM_R_NONE;
+}
+
+XM_CALLED enum xm_reason overlay_arrives(struct __sk_buff *skb, const struct outer *o,
+					 const struct tunneled *t)
+{
+	observe_ingress(skb, o, t);
+	return XM_R_NONE;
+}
+
+/* What nic_look() does not know. */
+static __always_inline enum xm_reason nic_egress_rest(struct __sk_buff *skb)
+{
+	struct tunneled t = {};
 	struct outer o = {};
 	__be16 ports[2];
 	struct iphdr ip;
@@ -76,18 +161,42 @@ static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
 	if (nic_headers(skb, &ip, ports))
 		return XM_R_NONE;
 	/* The overlay first: its source port is a hash and may be any number. */
-	if (outer_of(&ip, ports, &o))
-		observe_egress(skb, &o);
+	if (outer_of(&ip, ports, &o)) {
+		if (parse_tunnel(skb, o.type, &t))
+			t.idx = XM_PROTOS;
+		return overlay_leaves(skb, &o, &t);
+	}
 	/* To the port from a low one: the node itself may be answering, its pods may not. */
-	else if (has_masq_shape(ports) || (ports[1] == cfg.masq_port && skb->ingress_ifindex))
+	if (has_masq_shape(ports) || (ports[1] == cfg.masq_port && skb->ingress_ifindex))
 		return guard(&ip);
 	return XM_R_NONE;
 }
 
-/* Everything that nic_restore() does not take: the slow half of the NIC's ingress hook, out
- * of the fast half's way. */
+XM_CALLED enum xm_reason nic_egress_any(struct __sk_buff *skb)
+{
+	struct tunneled t = {};
+	struct outer o = {};
+
+	switch (nic_look(skb, &o, &t)) {
+	case LOOK_NOTHING:
+		return XM_R_NONE;
+	case LOOK_OVERLAY:
+		return overlay_leaves(skb, &o, &t);
+	default:
+		return nic_egress_rest(skb);
+	}
+}
+
+static __always_inline enum xm_reason nic_egress(struct __sk_buff *skb)
+{
+	return nic_is_cold(skb) ? XM_R_NONE : nic_egress_any(skb);
+}
+
+/* Everything that nic_restore() does not take and nic_look() does not know: the slow half of the
+ * NIC's ingress hook, out of the fast half's way. */
 XM_CALLED enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason why)
 {
+	struct tunneled t = {};
 	struct outer o = {};
 	struct iphdr ip = {};
 	__be16 ports[2];
@@ -98,9 +207,12 @@ XM_CALLED enum xm_reason nic_ingress_rest(struct __sk_buff *skb, enum xm_reason 
 			icmp_error(skb);
 		return XM_R_NONE;
 	}
-	if (outer_of(&ip, ports, &o))
-		observe_ingress(skb, &o);
-	else if (has_masq_shape(ports))
+	if (outer_of(&ip, ports, &o)) {
+		if (parse_tunnel(skb, o.type, &t))
+			t.idx = XM_PROTOS;
+		return overlay_arrives(skb, &o, &t);
+	}
+	if (has_masq_shape(ports))
 		return refuse(skb, &ip, ports[0], ports[1], why);
 	return XM_R_NONE;
 }
@@ -134,8 +246,19 @@ static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *
 
 XM_CALLED enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
 {
-	enum xm_reason r = nic_restore(skb, ifindex);
+	struct tunneled t = {};
+	struct outer o = {};
+	enum xm_reason r;
 
+	switch (nic_look(skb, &o, &t)) {
+	case LOOK_NOTHING:
+		return XM_R_NONE;
+	case LOOK_OVERLAY:
+		return overlay_arrives(skb, &o, &t);
+	default:
+		break;
+	}
+	r = nic_restore(skb, ifindex);
 	return r == XM_R_RESTORED ? r : nic_ingress_rest(skb, r);
 }
 
@@ -147,6 +270,8 @@ static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *
 		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
 	if (restore_fast(skb, ifindex))
 		return XM_R_RESTORED;
+	if (nic_is_cold(skb))
+		return XM_R_NONE;
 	return nic_ingress_any(skb, ifindex);
 }
 

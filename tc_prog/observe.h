@@ -64,15 +64,16 @@ static __always_inline void tell_nothing(struct __sk_buff *skb, const struct out
 	outer_sport_set(skb, o->sport, o->sport | bpf_htons(XM_LABEL_PORT_BASE));
 }
 
-/* Makes the entry of a flow that leaves for a peer that is up. */
+/* Makes the entry of an admitted flow that leaves for a peer that is up. */
 static __always_inline struct xm_flow *flow_make(const struct tunneled *t, const struct outer *o,
 						 const struct xm_peer *p, __u32 peer_idx, __u32 now)
 {
 	struct xm_flow f = {};
 	long err;
 
-	if (!peer_up(p, t->idx))
+	if (!peer_up(p, t->idx) || admit_is_cold(&t->key))
 		return NULL;
+	admit_now(&t->key, now);
 	flow_start(&t->key, &f, o->saddr, o->daddr, peer_idx, p->gen, now);
 	err = bpf_map_update_elem(&xm_flows, &t->key, &f, BPF_NOEXIST);
 	if (err == -EEXIST) /* another CPU was first */
@@ -138,12 +139,14 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 
 /**
  * observe_egress() - an overlay packet leaves through the NIC
+ * @o: its outside
+ * @t: its inside
  *
  * That it got here is the CNI's consent to its egress.
  */
-static __always_inline void observe_egress(struct __sk_buff *skb, const struct outer *o)
+static __always_inline void observe_egress(struct __sk_buff *skb, const struct outer *o,
+					   const struct tunneled *t)
 {
-	struct tunneled t = {};
 	__u32 peer_idx = 0, now;
 	struct xm_flow *f;
 	struct xm_peer *p;
@@ -167,21 +170,21 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 	if (skb->ingress_ifindex)
 		goto tell;
 	/* SYN, FIN and RST were dealt with where the pod sent them. */
-	if (parse_tunnel(skb, o->type, &t) || t.tcp_flags)
+	if (t->idx == XM_PROTOS || t->tcp_flags)
 		goto tell;
-	f = flow_find(&t.key);
+	f = flow_find(&t->key);
 	/* A pod that sends tunnel packets of its own to another node must not move a running
 	 * flow there; one that really moves does so when its leases are over. */
 	if (f && f->peer != o->daddr && f->stage >= XM_STAGE_READY && flow_seen(f, now))
 		goto tell;
 	if (!f) {
-		f = flow_make(&t, o, p, peer_idx, now);
+		f = flow_make(t, o, p, peer_idx, now);
 		if (!f)
 			goto tell;
 	} else if (f->peer_gen != p->gen || f->peer_idx != peer_idx || f->node != o->saddr ||
 		   f->peer != o->daddr) {
-		label_release(&t.key, f, t.idx, now);
-		flow_start(&t.key, f, o->saddr, o->daddr, peer_idx, p->gen, now);
+		label_release(&t->key, f, t->idx, now);
+		flow_start(&t->key, f, o->saddr, o->daddr, peer_idx, p->gen, now);
 		note(XM_R_FLOW_RESET);
 	}
 	if (f->ended)
@@ -194,10 +197,10 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 		f->renew_at = now + cfg.renew;
 		note(XM_R_LEASE_OUT);
 	}
-	if (!peer_up(p, t.idx))
+	if (!peer_up(p, t->idx))
 		label_doubtful(f, owner, now);
 	else if (owner)
-		label = label_to_tell(&t.key, f, t.idx, now);
+		label = label_to_tell(&t->key, f, t->idx, now);
 tell:
 	if (!owner)
 		return;
@@ -251,16 +254,23 @@ static __always_inline void label_unread(struct xm_flow *f)
 	note(XM_R_FLOW_DEMOTED);
 }
 
+static __always_inline int is_label(__u16 port)
+{
+	return port >= XM_LABEL_MIN && port <= XM_LABEL_MAX;
+}
+
 /**
  * observe_ingress() - an overlay packet arrives at the NIC
+ * @o: its outside
+ * @t: its inside
  *
  * Proves nothing by itself; the CNI's consent shows when the packet reaches the pod.
  */
-static __always_inline void observe_ingress(struct __sk_buff *skb, const struct outer *o)
+static __always_inline void observe_ingress(struct __sk_buff *skb, const struct outer *o,
+					    const struct tunneled *t)
 {
 	__u16 label = bpf_ntohs(o->sport);
 	struct xm_flow_key key;
-	struct tunneled t = {};
 	__u32 peer_idx = 0, now;
 	struct xm_flow *f;
 	struct xm_peer *p;
@@ -275,19 +285,27 @@ static __always_inline void observe_ingress(struct __sk_buff *skb, const struct 
 	now = now32();
 	p->seen = now;
 	report_wanted(skb, p, o->saddr, o->daddr, 0);
-	if (parse_tunnel(skb, o->type, &t) || t.tcp_flags)
+	if (t->idx == XM_PROTOS || t->tcp_flags)
 		return;
-	flow_key_reverse(&key, &t.key);
+	flow_key_reverse(&key, &t->key);
 	f = flow_find(&key);
-	if (!f || f->ended || f->peer != o->saddr || f->peer_gen != p->gen)
+	if (!f) {
+		/* Its owner has admitted it, and would wait for our answer in vain while fewer
+		 * packets are enough over there than here. */
+		if (is_label(label) && !is_owner(o->daddr, o->saddr) && peer_up(p, t->idx) &&
+		    admit_is_cold(&key))
+			admit_now(&key, now);
+		return;
+	}
+	if (f->ended || f->peer != o->saddr || f->peer_gen != p->gen)
 		return;
 	f->nic_in = now;
 	if (is_owner(o->daddr, o->saddr))
 		return;
-	if (label < XM_LABEL_MIN || label > XM_LABEL_MAX)
+	if (!is_label(label))
 		label_unread(f);
-	else if (peer_up(p, t.idx))
-		label_read(&key, f, label, t.idx, now);
+	else if (peer_up(p, t->idx))
+		label_read(&key, f, label, t->idx, now);
 }
 
 static __always_inline int eth_equal(const __u8 *a, const __u8 *b)
@@ -297,6 +315,14 @@ static __always_inline int eth_equal(const __u8 *a, const __u8 *b)
 	memcpy(x, a, XM_ETH_LEN);
 	memcpy(y, b, XM_ETH_LEN);
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
+}
+
+/* A packet that neither ends a connection nor belongs to anything that has an entry. */
+static __always_inline int delivers_cold(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	return data + TCP_OFF <= end && admit_frame_is_cold(data + 12, TCP_SYN | TCP_FIN | TCP_RST);
 }
 
 /**
@@ -314,7 +340,7 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	struct xm_pod pod, *known;
 	struct xm_peer *p;
 
-	if (parse_frame(skb, &pkt))
+	if (delivers_cold(skb) || parse_frame(skb, &pkt))
 		return;
 	flow_key_reverse(&key, &pkt.key);
 	if (pkt.tcp_flags) {

@@ -14,7 +14,8 @@ help()
 {
 	cat <<'HELP'
 usage: bench.sh --vm --icount [--kernel 6.1|6.12|PATH] [--case REGEX] [--repeat N]
-                [--no-programs] [--profile] [--out DIR] [--json FILE] [-o text|json] [--list]
+                [--no-programs] [--profile] [--connections] [--admit-after N]
+                [--out DIR] [--json FILE] [-o text|json] [--list]
 
   --kernel K      a kernel of kernel-patch/build.sh, or a bzImage (default 6.12)
   --case REGEX    only the cases whose names match (grep -E); --list prints the names
@@ -22,13 +23,16 @@ usage: bench.sh --vm --icount [--kernel 6.1|6.12|PATH] [--case REGEX] [--repeat 
   --no-programs   leave out the instructions of the BPF programs
   --profile       where in the kernel the instructions are spent, by function, and what is more
                   or less than in the first case ("host" unless --case leaves it out)
+  --connections   nothing but short connections, of 1 to 16 requests: from how many on the fast
+                  path pays for what it takes to get there (connections.json, connections.md)
+  --admit-after N the key of xmasqd's configuration instead of its default
   --out DIR       where icount.json, icount.md and icount.svg go (default bench/)
   --json FILE     the results once more, as FILE
                   (with --profile: profile.json)
   -o text|json    what to print: a table (default), or that file
 
 Counts instructions per TCP and UDP transaction (14 bytes each way, both ends on the one
-CPU) and per MiB of a TCP stream under "qemu -icount", where one instruction is one
+CPU), per MiB of a TCP stream and per short connection (connect, a transaction, close) under "qemu -icount", where one instruction is one
 nanosecond: the load of this machine changes how long it takes, not what comes out.
 Needs no root.
 
@@ -42,14 +46,14 @@ die()     { printf 'bench.sh: error: %s\n' "$*" >&2; exit 1; }
 say()     { printf '[%4d s] %s\n' "$SECONDS" "$*" >&2; }
 
 KERNEL=6.12 CASE=. REPEAT=2 PROGRAMS=--programs OUT=$ROOT/bench JSON='' FORMAT=text
-ICOUNT='' LIST='' PROFILE=''
+ICOUNT='' LIST='' PROFILE='' CONNECTIONS='' ADMIT=()
 TIMEOUT=7200
 
 parse()
 {
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--kernel|--case|--repeat|--out|--json|-o)
+		--kernel|--case|--repeat|--admit-after|--out|--json|-o)
 			[ -n "${2:-}" ] || misused "$1: its value is missing" ;;
 		esac
 		case $1 in
@@ -63,6 +67,8 @@ parse()
 		--json)		JSON=$2; shift ;;
 		-o)		FORMAT=$2; shift ;;
 		--profile)	PROFILE=yes ;;
+		--connections)	CONNECTIONS=--connections ;;
+		--admit-after)	ADMIT=(--admit-after "$2"); shift ;;
 		--list)		LIST=yes ;;
 		-h|--help)	help; exit 0 ;;
 		*)		misused "'$1' is not an option with --vm" ;;
@@ -71,6 +77,8 @@ parse()
 	done
 	[ -n "$ICOUNT" ] || misused "--vm needs --icount: rates of an emulated machine mean nothing"
 	[[ $REPEAT =~ ^[1-9][0-9]?$ ]] || misused "--repeat '$REPEAT': give a number from 1 to 99"
+	[[ ${ADMIT[1]:-1} =~ ^[1-9][0-9]{0,3}$ ]] ||
+		misused "--admit-after '${ADMIT[1]}': give a number from 1 to 9999"
 	[[ $FORMAT == text || $FORMAT == json ]] || misused "-o '$FORMAT': give text or json"
 	[[ $KERNEL == 6.1 || $KERNEL == 6.12 || -f $KERNEL ]] ||
 		misused "--kernel '$KERNEL': give 6.1, 6.12 or a bzImage"
@@ -119,7 +127,8 @@ choose_cases()
 # machine I: in the background; what it says goes on as it comes
 machine()
 {
-	local i=$1 command=(scripts/lib/bench-guest.sh ${PROGRAMS:+"$PROGRAMS"} "${CASES[@]}")
+	local i=$1 command=(scripts/lib/bench-guest.sh "${ADMIT[@]}" ${CONNECTIONS:+"$CONNECTIONS"}
+		${PROGRAMS:+"$PROGRAMS"} "${CASES[@]}")
 
 	(
 		cd "$ROOT"
@@ -172,7 +181,8 @@ profile()
 	(
 		cd "$ROOT"
 		XMASQ_QEMU=$qemu scripts/vm.sh run --icount --kernel "$KERNEL" --timeout "$TIMEOUT" \
-			--out "$WORK/out" -- scripts/lib/bench-guest.sh --profile "${CASES[@]}"
+			--out "$WORK/out" -- scripts/lib/bench-guest.sh "${ADMIT[@]}" ${CONNECTIONS:+"$CONNECTIONS"} \
+			--profile "${CASES[@]}"
 	) > "$WORK/raw" 2> >(while IFS= read -r line; do say "$line"; done) || {
 		KEEP=yes
 		die "the virtual machine failed: its messages are above, what it counted is in $WORK"
@@ -201,10 +211,10 @@ write_results()
 		'{ kind: "icount", date: $date, commit: $commit, command: $command, qemu: $qemu,
 		   seconds: $seconds }' > "$WORK/meta"
 	mkdir -p "$OUT"
-	"$ROOT/scripts/icount.py" collect "$WORK/meta" "$WORK"/raw* > "$OUT/icount.json"
-	"$ROOT/scripts/icount.py" markdown "$OUT/icount.json" > "$OUT/icount.md"
-	"$ROOT/scripts/plot.py" "$OUT/icount.json" > "$OUT/icount.svg"
-	[ -z "$JSON" ] || cp "$OUT/icount.json" "$JSON"
+	"$ROOT/scripts/icount.py" collect "$WORK/meta" "$WORK"/raw* > "$OUT/$NAME.json"
+	"$ROOT/scripts/icount.py" markdown "$OUT/$NAME.json" > "$OUT/$NAME.md"
+	[ -n "$CONNECTIONS" ] || "$ROOT/scripts/plot.py" "$OUT/$NAME.json" > "$OUT/$NAME.svg"
+	[ -z "$JSON" ] || cp "$OUT/$NAME.json" "$JSON"
 }
 
 COMMAND="scripts/bench.sh${*:+ $*}"
@@ -229,14 +239,16 @@ if [ "$PROFILE" ]; then
 fi
 say "${#CASES[@]} cases, $REPEAT machines, kernel $KERNEL"
 machines
+NAME=icount
+[ -z "$CONNECTIONS" ] || NAME=connections
 write_results
-say "wrote icount.json, icount.md and icount.svg to $OUT"
+say "wrote $NAME.json and what it shows to $OUT"
 if [ "$FORMAT" = json ]; then
-	cat "$OUT/icount.json"
+	cat "$OUT/$NAME.json"
 else
-	"$ROOT/scripts/icount.py" text "$OUT/icount.json"
+	"$ROOT/scripts/icount.py" text "$OUT/$NAME.json"
 fi
-"$ROOT/scripts/icount.py" check "$OUT/icount.json" > "$WORK/wrong" || {
+"$ROOT/scripts/icount.py" check "$OUT/$NAME.json" > "$WORK/wrong" || {
 	printf '\nThese figures are not what they should be:\n' >&2
 	cat "$WORK/wrong" >&2
 	exit 1

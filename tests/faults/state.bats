@@ -80,7 +80,8 @@ teardown()      { fault_end; }
 		for m in xm_flows xm_peer_idx xm_pods xm_seen; do
 			map_clear $n $m
 		done
-		"$BUILD/tests/tools/xmt-zero" "$(pin_dir $n)/xm_labels" "$(pin_dir $n)/xm_peers"
+		"$BUILD/tests/tools/xmt-zero" "$(pin_dir $n)/xm_labels" "$(pin_dir $n)/xm_peers" \
+			"$(pin_dir $n)/xm_admit"
 		outcome "$n's tables emptied" 3000 1000
 		back 20
 	done
@@ -108,6 +109,17 @@ teardown()      { fault_end; }
 		"$(pin_dir n3)/xm_labels"
 	outcome "all labels of all nodes deleted" 2000 600
 	back 10
+	load_end
+}
+
+@test "all nodes forget which flows they have admitted" {
+	long_form
+	fault_begin
+	"$BUILD/tests/tools/xmt-zero" "$(pin_dir n1)/xm_admit" "$(pin_dir n2)/xm_admit" \
+		"$(pin_dir n3)/xm_admit"
+	outcome "all cells of all nodes are cold" 2000 600
+	# With the daemon's next walk over the entries.
+	back 20
 	load_end
 }
 

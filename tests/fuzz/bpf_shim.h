@@ -59,6 +59,7 @@ struct __sk_buff {
 	__u32 ingress_ifindex;
 	__u32 ifindex;
 	__u32 gso_size;
+	__u32 gso_segs;
 	uintptr_t data;
 	uintptr_t data_end;
 };

@@ -13,6 +13,8 @@
  *    nothing but addresses, ports and sums changes; these stay as right or wrong as they were
  *  - the guard: nothing that looks like ours gets in or out
  *  - the fast path does exactly what the complete path would have done, or nothing
+ *  - what the NIC's hooks let go at the first look would have come to nothing, and what they read
+ *    cheaply is what the parser reads
  *
  * Input: 16 bytes of world, then for each step 16 bytes (struct step in prog_world.h) and its
  * edits, two bytes each.
@@ -254,6 +256,8 @@ static void judge_tables(void)
 	pos = 0;
 	while ((f = shim_map_each(SHIM_MAP(&xm_flows), &pos, &k))) {
 		MUST(f->stage <= XM_STAGE_LOCAL);
+		/* What is not admitted is looked for by nobody. */
+		MUST(!admit_is_cold(k));
 		if (f->stage == XM_STAGE_LOCAL) {
 			MUST(!f->peer && !f->node && !f->label && !f->peer_idx && !f->peer_gen);
 			MUST(f->ttl_dec <= 1 && f->pod_ifindex != f->nic_ifindex);
@@ -303,6 +307,59 @@ static void compare_paths(struct __sk_buff *skb, enum hook hook)
 	shim_save(&full);
 	MUST(r == did);
 	MUST(same(&fast, &full) && to[0] == to[1]);
+	shim_load(&was);
+}
+
+/* Flows and labels, and how many peers were seen by a packet that is not looked at any closer. */
+static struct tables {
+	struct xm_flow f[FLOWS + 1];
+	struct xm_label e[LABELS];
+} then, since;
+
+static void take_tables(struct tables *t)
+{
+	unsigned int pos = 0, n = 0;
+	const void *k, *v;
+
+	memset(t, 0, sizeof(*t));
+	while ((v = shim_map_each(SHIM_MAP(&xm_flows), &pos, &k)))
+		memcpy(&t->f[n++], v, sizeof(t->f[0]));
+	pos = n = 0;
+	while ((v = shim_map_each(SHIM_MAP(&xm_labels), &pos, &k)))
+		memcpy(&t->e[n++], v, sizeof(t->e[0]));
+}
+
+/* The same for the first look at the NIC. From @was, and back to it. */
+static void compare_looks(struct __sk_buff *skb, enum hook hook)
+{
+	struct tunneled t = {}, parsed = {};
+	struct outer o = {}, outer = {};
+	__u32 ifindex = 0;
+	__be16 ports[2];
+	struct iphdr ip;
+	enum look look;
+	enum xm_reason r;
+
+	take_tables(&then);
+	look = nic_is_cold(skb) ? LOOK_NOTHING : nic_look(skb, &o, &t);
+	shim_save(&fast);
+	MUST(same(&fast, &was));
+	if (look == LOOK_OVERLAY) {
+		MUST(!nic_headers(skb, &ip, ports) && outer_of(&ip, ports, &outer));
+		MUST(!memcmp(&o, &outer, sizeof(o)));
+		MUST(!parse_tunnel(skb, o.type, &parsed));
+		MUST(!memcmp(&t.key, &parsed.key, sizeof(t.key)) && t.idx == parsed.idx &&
+		     t.tcp_flags == parsed.tcp_flags);
+	} else if (look == LOOK_NOTHING) {
+		r = hook == NIC_EGRESS ? nic_egress_rest(skb) : nic_restore(skb, &ifindex);
+		if (hook == NIC_INGRESS)
+			r = nic_ingress_rest(skb, r);
+		MUST(r == XM_R_NONE && !ifindex);
+		after.len = shim_frame(after.b);
+		MUST(unchanged());
+		take_tables(&since);
+		MUST(!memcmp(&then, &since, sizeof(then)));
+	}
 	shim_load(&was);
 }
 
@@ -400,6 +457,8 @@ static void run(struct step *s, struct fuzz_in *in)
 	shim_save(&was);
 	if (s->hook == POD_EGRESS || s->hook == RPEER_EGRESS || s->hook == NIC_INGRESS)
 		compare_paths(skb, s->hook);
+	if (s->hook == NIC_EGRESS || s->hook == NIC_INGRESS)
+		compare_looks(skb, s->hook);
 
 	verdict = programs[s->hook](skb);
 	after.len = shim_frame(after.b);
@@ -474,6 +533,7 @@ static void set_up(void)
 	/* Small, so that tables are full and slots are shared. */
 	shim_map_size(SHIM_MAP(&xm_flows), FLOWS + 1);
 	shim_map_size(SHIM_MAP(&xm_labels), LABELS);
+	shim_map_size(SHIM_MAP(&xm_admit), LABELS);
 	shim_map_size(SHIM_MAP(&xm_peer_idx), 4);
 	shim_map_size(SHIM_MAP(&xm_peers), 4);
 	shim_map_size(SHIM_MAP(&xm_pods), 4);
@@ -482,6 +542,7 @@ static void set_up(void)
 	shim_map_size(SHIM_MAP(&xm_counters), XM_R_MAX);
 	shim_variable(&local_until, sizeof(local_until));
 	shim_variable(&nic_frame_max, sizeof(nic_frame_max));
+	shim_variable(&admit_after, sizeof(admit_after));
 	shim_variable(&strangers_win, sizeof(strangers_win));
 	shim_variable(&strangers_cnt, sizeof(strangers_cnt));
 }

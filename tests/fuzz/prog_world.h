@@ -374,6 +374,17 @@ static void make_world(struct fuzz_in *in)
 		else
 			fuzz_u32(in);
 	}
+	/* All admitted, or nearly; entries' always are. */
+	admit_after = pods & 8 ? 3 : 1;
+	for (__u32 i = 0; i < LABELS; i++) {
+		struct xm_admit *c = bpf_map_lookup_elem(&xm_admit, &i);
+
+		c->count = pods & 4 ? i % 3 : XM_ADMITTED;
+		c->at = (__u32)shim.jiffies - (pods & 16 ? SECOND - 1 : 0);
+	}
+	for (unsigned int i = 0; i < FLOWS; i++)
+		if (flows >> i & 1)
+			admit_now(&w.key[i], (__u32)shim.jiffies);
 }
 
 /* ---- frames ---- */

@@ -142,6 +142,7 @@ static int node_open(struct node *n)
 	memcpy(&skel->rodata->cfg, &n->cfg, sizeof(n->cfg));
 	bpf_map__set_max_entries(skel->maps.xm_flows, N_FLOWS);
 	bpf_map__set_max_entries(skel->maps.xm_labels, N_LABELS);
+	bpf_map__set_max_entries(skel->maps.xm_admit, N_LABELS);
 	bpf_map__set_max_entries(skel->maps.xm_peers, N_PEERS);
 	bpf_map__set_max_entries(skel->maps.xm_events, 16384);
 	err = bpf_program__set_autoload(skel->progs.xmasq_nic_first, true);
@@ -157,9 +158,10 @@ static int node_open(struct node *n)
 	n->nic_first_fd = bpf_program__fd(skel->progs.xmasq_nic_first);
 	n->clock_fd = bpf_program__fd(skel->progs.xmasq_clock);
 	n->labels = map_memory(skel->maps.xm_labels, N_LABELS * sizeof(*n->labels));
+	n->admit = map_memory(skel->maps.xm_admit, N_LABELS * sizeof(*n->admit));
 	n->peers = map_memory(skel->maps.xm_peers, sysconf(_SC_PAGESIZE));
 	n->ring = ring_buffer__new(bpf_map__fd(skel->maps.xm_events), on_event, n, NULL);
-	if (!n->labels || !n->peers || !n->ring)
+	if (!n->labels || !n->admit || !n->peers || !n->ring)
 		return -ENOMEM;
 	return 0;
 }
@@ -221,6 +223,8 @@ void node_reset(struct node *n)
 	n->skel->bss->local_until = 0;
 	memset(n->labels, 0, N_LABELS * sizeof(*n->labels));
 	memset(n->peers, 0, N_PEERS * sizeof(*n->peers));
+	node_admit(n, XM_ADMITTED);
+	n->skel->data->admit_after = XM_ADMIT_AFTER_DEFAULT;
 	n->skel->bss->policy_on = 0;
 	n->skel->bss->strangers_win = node_now(n);
 	n->skel->bss->strangers_cnt = 0;
@@ -229,6 +233,14 @@ void node_reset(struct node *n)
 	node_peer(n, PEER_IDX, n->peer_addr, PEER_GEN, true);
 	node_events(n);
 	node_count(n, &ignored);
+}
+
+void node_admit(struct node *n, __u32 count)
+{
+	__u32 now = node_now(n);
+
+	for (int i = 0; i < N_LABELS; i++)
+		n->admit[i] = (struct xm_admit){ .count = count, .at = now };
 }
 
 int node_events(struct node *n)

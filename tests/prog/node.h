@@ -82,6 +82,7 @@ struct node {
 	int nic_first_fd;     /* before what is at NIC_EGRESS, while that goes to tcx or back */
 	int clock_fd;
 	struct xm_label *labels; /* the maps themselves */
+	struct xm_admit *admit;
 	struct xm_peer *peers;
 	struct ring_buffer *ring;
 	struct xm_event event; /* the last one */
@@ -111,8 +112,11 @@ void node_config(struct node *n);
 int nodes_open(void);
 void nodes_close(void);
 
-/** node_reset() - empty tables, no rules, and the peer up in slot PEER_IDX */
+/** node_reset() - empty tables, no rules, all flows admitted, and the peer up in slot PEER_IDX */
 void node_reset(struct node *n);
+
+/** node_admit() - every cell of xm_admit has counted this, now */
+void node_admit(struct node *n, __u32 count);
 
 /** node_run() - one program on one frame. @ifindex 0: where the hook usually is */
 void node_run(struct node *n, enum hook hook, const struct pkt *p, struct outcome *o);

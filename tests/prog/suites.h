@@ -12,6 +12,7 @@ struct options {
 
 extern struct options options;
 
+void suite_admit(void);
 void suite_pod_egress(void);
 void suite_nic_egress(void);
 void suite_told(void);

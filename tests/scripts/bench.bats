@@ -71,7 +71,7 @@ collect() { scripts/icount.py collect "$BATS_TEST_TMPDIR/meta" "$RAW1" "$RAW2" >
 	local args
 
 	for args in --vm "--vm --icount --kernel 5.10" "--vm --icount --repeat 0" "--vm --icount -o xml" \
-			"--vm --icount --case" "--vm --icount --case (" "--vm --icount --case nosuchcase" \
+			"--vm --icount --case" "--vm --icount --case (" "--vm --icount --case nosuchcase" "--vm --icount --admit-after 0" \
 			"--vm --icount --json /nonexistent/x.json" "--vm --icount --rounds 3" --icount; do
 		# shellcheck disable=SC2086 # words
 		run scripts/bench.sh $args
@@ -167,6 +167,33 @@ collect() { scripts/icount.py collect "$BATS_TEST_TMPDIR/meta" "$RAW1" "$RAW2" >
 	[ "${#lines[@]}" -eq 4 ]
 }
 
+@test "connections of several lengths: as a rate of the overlay's, and the break-even length" {
+	local f n
+
+	for f in "$RAW1" "$RAW2"; do
+		start "$f"
+		one "$f" overlay/vxlan overlay false 100000 1000
+		for n in 1:100000 2:150000 4:250000 8:450000; do
+			one "$f" overlay/vxlan overlay false "${n#*:}" 1000
+			sed -i "\$ s/\"tcp-rr\"/\"tcp-crr:${n%:*}\"/" "$f"
+		done
+		one "$f" xmasq/vxlan/veth veth false 50000 5 995 5
+		# Dearer, dearer, cheaper, cheaper; and none of them has to be on the fast path.
+		for n in 1:110000 2:155000 4:240000 8:400000; do
+			one "$f" xmasq/vxlan/veth veth false "${n#*:}" 1000 0 1000
+			sed -i "\$ s/\"tcp-rr\"/\"tcp-crr:${n%:*}\"/" "$f"
+		done
+	done
+	collect
+	run scripts/icount.py text "$RESULTS"
+	echo "$output"
+	[[ $output =~ requests\ +1\ +2\ +4\ +8\ +break-even ]]
+	[[ $output =~ veth,\ instructions\ +'110 000'\ +'155 000'\ +'240 000'\ +'400 000'\ +2\.7\ +0\.00 ]]
+	[[ $output =~ veth,\ of\ overlay\ +0\.909\ +0\.968\ +1\.042\ +1\.125 ]]
+	run scripts/icount.py check "$RESULTS"
+	[ "$status" -eq 0 ]
+}
+
 @test "a program's run is without what the statistics take, over both nodes" {
 	good
 	for f in "$RAW1" "$RAW2"; do
@@ -214,12 +241,13 @@ collect() { scripts/icount.py collect "$BATS_TEST_TMPDIR/meta" "$RAW1" "$RAW2" >
 	until grep -q ready "$BATS_TEST_TMPDIR/out"; do
 		[ "$SECONDS" -lt "$end" ]
 	done
-	for mode in tcp-rr udp-rr tcp-stream; do
-		run nsenter --net="/proc/$SERVER/ns/net" "$tool" client --mode "$mode" --host 127.0.0.1 \
-			--port 6100 --warmup 10 --rounds 20 --windows 3
+	for mode in tcp-rr udp-rr tcp-stream tcp-crr "tcp-crr --requests 3"; do
+		# shellcheck disable=SC2086 # two options
+		run nsenter --net="/proc/$SERVER/ns/net" "$tool" client --host 127.0.0.1 \
+			--port 6100 --warmup 10 --rounds 20 --windows 3 --mode $mode
 		echo "$output"
 		[ "$status" -eq 0 ]
-		jq -e --arg m "$mode" '.mode == $m and .rounds == 20 and
+		jq -e --arg m "${mode%% *}" '.mode == $m and .rounds == 20 and
 			(.ns | length == 3 and min > 0)' <<< "$output"
 	done
 	run "$tool" client --mode tcp-rr --host 127.0.0.1

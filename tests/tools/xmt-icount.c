@@ -23,6 +23,8 @@
  *    scheduler may let one end interrupt the other or not, for seconds on end.
  *  - Between windows of round trips, some are under way at once, so that not all windows find
  *    the kernel's allocator in the same state.
+ *  - A round of short connections is a whole one: connect, so many requests and answers, close.
+ *    What the far end still does of the last one when a window ends is in the next window.
  *  - Idle time is reported, and must be none.
  *  - Whoever starts a program meanwhile makes the CPU wait for the disk, and time goes on by
  *    leaps: so it is this program that asks xmasqd for its counters, at both ends of the windows.
@@ -67,9 +69,11 @@ static const char help[] =
 	"\n"
 	"  --mode tcp-rr | udp-rr  request and answer of --size bytes\n"
 	"         tcp-stream       a round is 64 KiB one way\n"
+	"         tcp-crr          a round is a connection with --requests of the first\n"
 	"  --size B                bytes (default 14), the same at both ends\n"
-	"  --warmup N              rounds before the first window (default 400; stream 64)\n"
-	"  --rounds N              rounds in a window (default 125; stream 32)\n"
+	"  --requests N            of a short connection (default 1)\n"
+	"  --warmup N              rounds before the first window (default 400; stream 64; crr 100)\n"
+	"  --rounds N              rounds in a window (default 125; stream 32; crr 50)\n"
 	"  --windows N             windows (default 12)\n"
 	"  --ask SOCKET            of xmasqd: its counters before and after (may be repeated)\n"
 	"  --programs ID,ID,...    statistics of these BPF programs instead of time\n"
@@ -83,20 +87,23 @@ enum mode {
 	TCP_RR,
 	UDP_RR,
 	TCP_STREAM,
+	TCP_CRR,
 	MODES
 };
-static const char *const mode_name[] = { "tcp-rr", "udp-rr", "tcp-stream" };
+static const char *const mode_name[] = { "tcp-rr", "udp-rr", "tcp-stream", "tcp-crr" };
+/* The server has one for each of them; it does not tell round trips from short connections. */
+#define SERVED TCP_CRR
 
 static struct {
 	enum mode mode;
 	struct sockaddr_in to;
 	size_t size;
-	unsigned int warmup, rounds, windows;
+	unsigned int warmup, rounds, windows, requests;
 	uint32_t id[MAX_PROGRAMS];
 	unsigned int ids;
 	const char *ask[MAX_ASKED];
 	unsigned int asks;
-} opt = { .mode = MODES, .size = 14, .windows = 12 };
+} opt = { .mode = MODES, .size = 14, .windows = 12, .requests = 1 };
 
 static char buf[BLOCK];
 
@@ -225,9 +232,9 @@ static void child(int fd, enum mode mode)
 
 static int serve(void)
 {
-	int fd[MODES];
+	int fd[SERVED];
 
-	for (int m = 0; m < MODES; m++) {
+	for (int m = 0; m < SERVED; m++) {
 		struct sockaddr_in at = opt.to;
 		int one = 1;
 
@@ -241,7 +248,7 @@ static int serve(void)
 		    (m != UDP_RR && listen(fd[m], 8)))
 			return -errno;
 	}
-	for (int m = 0; m < MODES; m++) {
+	for (int m = 0; m < SERVED; m++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
@@ -406,24 +413,6 @@ static int stream(int fd, unsigned int rounds)
 	return err ?: read_full(fd, 1);
 }
 
-/* Several requests under way: others of the kernel's pages come to be used. */
-static int shake(int fd, unsigned int window)
-{
-	unsigned int n = 8 + window * 29 % 53;
-	int err = 0;
-
-	if (opt.mode == TCP_STREAM)
-		return 0;
-	for (unsigned int i = 0; !err && i < n; i++)
-		err = send_full(fd, opt.size);
-	return err ?: read_full(fd, n * opt.size);
-}
-
-static int rounds(int fd, unsigned int n)
-{
-	return opt.mode == TCP_STREAM ? stream(fd, n) : rr(fd, n);
-}
-
 /* A connected socket whose far end knows what will come; or -errno. */
 static int connected(void)
 {
@@ -453,6 +442,47 @@ static int connected(void)
 	return err;
 }
 
+/* Connections, one after the other. */
+static int crr(unsigned int rounds)
+{
+	int err = 0;
+
+	while (!err && rounds--) {
+		int fd = connected();
+
+		if (fd < 0)
+			return fd;
+		err = rr(fd, opt.requests);
+		close(fd);
+	}
+	return err;
+}
+
+/* Several requests under way: others of the kernel's pages come to be used. */
+static int shake(int fd, unsigned int window)
+{
+	unsigned int n = 8 + window * 29 % 53;
+	int err = 0;
+
+	if (opt.mode == TCP_STREAM || opt.mode == TCP_CRR)
+		return 0;
+	for (unsigned int i = 0; !err && i < n; i++)
+		err = send_full(fd, opt.size);
+	return err ?: read_full(fd, n * opt.size);
+}
+
+static int rounds(int fd, unsigned int n)
+{
+	switch (opt.mode) {
+	case TCP_STREAM:
+		return stream(fd, n);
+	case TCP_CRR:
+		return crr(n);
+	default:
+		return rr(fd, n);
+	}
+}
+
 static void print_list(const char *name, const uint64_t *value, unsigned int n)
 {
 	printf("\"%s\":[", name);
@@ -463,8 +493,9 @@ static void print_list(const char *name, const uint64_t *value, unsigned int n)
 
 static void print_head(void)
 {
-	printf("{\"mode\":\"%s\",\"warmup\":%u,\"rounds\":%u,\"bytes\":%zu,", mode_name[opt.mode],
-	       opt.warmup, opt.rounds, opt.mode == TCP_STREAM ? (size_t)BLOCK : opt.size);
+	printf("{\"mode\":\"%s\",\"warmup\":%u,\"rounds\":%u,\"requests\":%u,\"bytes\":%zu,",
+	       mode_name[opt.mode], opt.warmup, opt.rounds, opt.requests,
+	       opt.mode == TCP_STREAM ? (size_t)BLOCK : opt.size);
 }
 
 static int measure_time(int fd)
@@ -544,16 +575,19 @@ static int measure_programs(int fd)
 
 static int client(void)
 {
-	int err, fd;
+	int err, fd = -1;
 
 	alarm(GIVE_UP_S);
-	fd = connected();
-	if (fd < 0)
-		return fd;
+	if (opt.mode != TCP_CRR) {
+		fd = connected();
+		if (fd < 0)
+			return fd;
+	}
 	err = rounds(fd, opt.warmup);
 	if (!err)
 		err = opt.ids ? measure_programs(fd) : measure_time(fd);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return err;
 }
 
@@ -602,6 +636,8 @@ static int set_option(int c)
 		return set_number(optarg, 1, 1000000, &opt.warmup);
 	case 'r':
 		return set_number(optarg, 1, 1000000, &opt.rounds);
+	case 'q':
+		return set_number(optarg, 1, 1000000, &opt.requests);
 	case 'n':
 		return set_number(optarg, 1, MAX_WINDOWS, &opt.windows);
 	case 'i':
@@ -632,6 +668,7 @@ int main(int argc, char **argv)
 		{ "size", required_argument, NULL, 'b' },
 		{ "warmup", required_argument, NULL, 'w' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "requests", required_argument, NULL, 'q' },
 		{ "windows", required_argument, NULL, 'n' },
 		{ "ask", required_argument, NULL, 'k' },
 		{ "programs", required_argument, NULL, 'i' },
@@ -639,6 +676,14 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	const struct sched_param batch = { 0 };
+	static const struct {
+		unsigned int warmup, rounds;
+	} of_mode[MODES + 1] = {
+		[TCP_RR] = { 400, 125 },
+		[UDP_RR] = { 400, 125 },
+		[TCP_STREAM] = { 64, 32 },
+		[TCP_CRR] = { 100, 50 },
+	};
 	const char *what;
 	int c, err;
 
@@ -655,9 +700,9 @@ int main(int argc, char **argv)
 		return usage();
 	what = argv[optind];
 	if (!opt.warmup)
-		opt.warmup = opt.mode == TCP_STREAM ? 64 : 400;
+		opt.warmup = of_mode[opt.mode].warmup;
 	if (!opt.rounds)
-		opt.rounds = opt.mode == TCP_STREAM ? 32 : 125;
+		opt.rounds = of_mode[opt.mode].rounds;
 	if (sched_setscheduler(0, SCHED_BATCH, &batch))
 		err = -errno;
 	else if (!strcmp(what, "empty"))

@@ -45,6 +45,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.overlay[2].type, XM_OVERLAY_GENEVE);
 	assert_int_equal(c.masquerade_port, 18477);
 	assert_int_equal(c.lease_ms, 1000);
+	assert_int_equal(c.admit_after, XM_ADMIT_AFTER_DEFAULT);
 	assert_int_equal(c.flows, 65536);
 	assert_int_equal(c.peers, 1024);
 	assert_int_equal(c.liberal, CONFIG_LIBERAL_SET);
@@ -98,6 +99,7 @@ static void test_everything(void **state)
 		"same_node: off\n"
 		"masquerade_port: 1024\n"
 		"lease_ms: 200\n"
+		"admit_after: 10000\n"
 		"tables: {flows: 1024, peers: 16}\n"
 		"pods:\n"
 		"  include: [10.244.0.0/16, 0.0.0.0/0]\n"
@@ -135,6 +137,7 @@ static void test_everything(void **state)
 	assert_int_equal(c.same_node, CONFIG_SAME_NODE_OFF);
 	assert_int_equal(c.masquerade_port, 1024);
 	assert_int_equal(c.lease_ms, 200);
+	assert_int_equal(c.admit_after, 10000);
 	assert_int_equal(c.flows, 1024);
 	assert_int_equal(c.peers, 16);
 	assert_int_equal(c.n_include, 2);
@@ -254,6 +257,8 @@ static const struct bad bad[] = {
 	{ "tables: {peers: 1000}", 1, 17, "power of two" },
 	{ "tc: {priority: 0}", 1, 16, NUM "1 to 65535" },
 	{ "tc: {handle: 0x10000}", 1, 14, NUM "1 to 65535" },
+	{ "admit_after: 0", 1, 14, "\"admit_after\" " NUM "1 to 10000 (packets), not \"0\"" },
+	{ "admit_after: 10001", 1, 14, NUM "1 to 10000" },
 	/* words */
 	{ "mode: vet", 1, 7, "\"mode\" must be one of auto, veth, rpeer, netkit, not \"vet\"" },
 	{ "mode: AUTO", 1, 7, "one of" },

@@ -26,6 +26,7 @@ static struct trace_facts good(void)
 		.now = NOW,
 		.hz = 1000,
 		.renew = 500,
+		.admit_after = 4,
 		.pod_known = true,
 		.pod_attached = true,
 		.pod_ifindex = 7,
@@ -158,7 +159,7 @@ static void test_no_flow(void **state)
 	(void)state;
 	f.has_flow = f.has_label = f.has_peer = false;
 	expect(&f, TRACE_OVERLAY, XM_R_NO_FLOW, TRACE_OVERLAY, XM_R_NONE,
-	       "nothing was sent lately");
+	       "fewer than 4 packets were sent lately");
 	f.flows_full = true;
 	expect(&f, TRACE_OVERLAY, XM_R_NO_FLOW, TRACE_OVERLAY, XM_R_NONE, "raise tables.flows");
 	f.peers_up = 0;

@@ -54,6 +54,9 @@ const struct config_key config_keys[] = {
 	{ TOP(lease_ms), AT(lease_ms), .type = CONFIG_T_U32, .flags = RESTART,
 	  .min = XM_LEASE_MS_MIN, .max = XM_LEASE_MS_MAX, .unit = "milliseconds",
 	  .help = "how long a flow may go without being seen by the CNI" },
+	{ TOP(admit_after), AT(admit_after), .type = CONFIG_T_U32, .min = 1,
+	  .max = XM_ADMIT_AFTER_MAX, .unit = "packets",
+	  .help = "what a pod sends in a flow before the flow is learned" },
 	{ IN(tables, flows), AT(flows), .type = CONFIG_T_U32, .flags = RESTART | CONFIG_F_POW2,
 	  .min = XM_FLOWS_MIN, .max = XM_FLOWS_MAX, .unit = "entries",
 	  .help = "flows that can be known at once" },
@@ -123,6 +126,7 @@ void config_defaults(struct config *c)
 	c->same_node = CONFIG_SAME_NODE_AUTO;
 	c->masquerade_port = XM_MASQ_PORT_DEFAULT;
 	c->lease_ms = XM_LEASE_MS_DEFAULT;
+	c->admit_after = XM_ADMIT_AFTER_DEFAULT;
 	c->flows = XM_FLOWS_DEFAULT;
 	c->peers = XM_PEERS_DEFAULT;
 	c->tc_priority = 1;

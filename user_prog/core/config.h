@@ -76,6 +76,7 @@ struct config {
 	enum config_same_node same_node;
 	uint16_t masquerade_port; /* host order, 1024..32767 */
 	uint32_t lease_ms;	  /* XM_LEASE_MS_MIN..MAX */
+	uint32_t admit_after;	  /* packets, 1..XM_ADMIT_AFTER_MAX */
 
 	/* tables.flows, tables.peers: powers of two within XM_*_MIN..MAX */
 	uint32_t flows;

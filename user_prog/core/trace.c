@@ -133,7 +133,8 @@ static void no_flow(const struct trace_facts *f, struct trace *t)
 		     f->tcp_why);
 	else if (f->remote_here)
 		step(t, POD_SENDS, TRACE_NO,
-		     "no entry: both pods are on this node: made when the CNI delivers a packet of the flow straight from the one to the other%s",
+		     "no entry: both pods are on this node: made when the CNI delivers a packet of the flow straight from the one to the other, after %u of them (admit_after)%s",
+		     f->admit_after,
 		     f->flows_full ? ", and the table is full; raise tables.flows" : "");
 	else if (!*f->underlay)
 		step(t, POD_SENDS, TRACE_NO, "%s, and no underlay interface carries the programs",
@@ -147,8 +148,8 @@ static void no_flow(const struct trace_facts *f, struct trace *t)
 		step(t, POD_SENDS, TRACE_NO, "%s, and the table is full; raise tables.flows", head);
 	else
 		step(t, POD_SENDS, TRACE_NO,
-		     "%s; nothing was sent lately, or the other end is no pod behind a peer that is up (a service address, the world, a node without xmasqd)",
-		     head);
+		     "%s; fewer than %u packets were sent lately (admit_after), or the other end is no pod behind a peer that is up (a service address, the world, a node without xmasqd)",
+		     head, f->admit_after);
 }
 
 static void not_agreed(const struct trace_facts *f, struct trace *t)

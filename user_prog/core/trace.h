@@ -54,6 +54,7 @@ struct trace_rule {
  * @has_flow: there is an entry
  * @flow: the entry
  * @nic: name of @flow.nic_ifindex, "" unknown; of a local flow the other pod's interface
+ * @admit_after: packets that a pod sends before there is an entry
  * @same_node: flows between pods of this node may be accelerated
  * @has_label: the table has a complete entry for the flow's label
  * @label: that entry
@@ -70,6 +71,7 @@ struct trace_facts {
 	uint64_t now;
 	uint32_t hz;
 	uint32_t renew;
+	uint32_t admit_after;
 	bool pod_known;
 	bool pod_attached;
 	uint32_t pod_ifindex;

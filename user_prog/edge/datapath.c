@@ -180,6 +180,7 @@ static int set_maps(struct xmasq_bpf *skel, const struct datapath *d, const stru
 		return reuse_held(skel, old);
 	err = bpf_map__set_max_entries(skel->maps.xm_flows, c->flows);
 	err = err ?: bpf_map__set_max_entries(skel->maps.xm_labels, c->flows);
+	err = err ?: bpf_map__set_max_entries(skel->maps.xm_admit, c->flows);
 	err = err ?: bpf_map__set_max_entries(skel->maps.xm_peer_idx, c->peers);
 	err = err ?: bpf_map__set_max_entries(skel->maps.xm_peers, c->peers);
 	return err || !d->reused ? err : datapath_pins_reuse(skel, d->pin_dir);
@@ -205,6 +206,7 @@ static struct xmasq_bpf *load_once(const struct datapath *d, const struct config
 	fill_config(&x, c, &d->meta, d->hz, node, n_node);
 	memcpy((void *)&skel->rodata->cfg, &x, sizeof(x));
 	skel->data->nic_frame_max = d->nic_frame ?: UINT32_MAX;
+	skel->data->admit_after = c->admit_after;
 	/* Of a reload. What a start finds in the table is told by datapath_policy_map(). */
 	skel->bss->policy_on = old ? old->bss->policy_on : 0;
 	*err = bpf_program__set_autoload(skel->progs.xmasq_rpeer_egress,
@@ -345,8 +347,12 @@ static int map_tables(struct datapath *d)
 	d->labels = map_table(d->skel->maps.xm_labels, d->labels_len);
 	if (d->labels)
 		d->peers = map_table(d->skel->maps.xm_peers, d->peers_len);
-	if (d->peers && !datapath_policy_map(d))
-		return 0;
+	if (d->peers && !datapath_policy_map(d)) {
+		err = datapath_admit_map(d);
+		if (!err)
+			return 0;
+		errno = -err;
+	}
 	err = -errno;
 	log_error("cannot map the tables: %s", strerror(-err));
 	return err;
@@ -379,6 +385,7 @@ static void release(struct datapath *d)
 	if (d->peers)
 		munmap(d->peers, d->peers_len);
 	datapath_policy_unmap(d);
+	datapath_admit_unmap(d);
 	xmasq_bpf__destroy(d->skel);
 	d->ring = NULL;
 	d->labels = NULL;
@@ -421,7 +428,7 @@ static int open_new(struct datapath *d, const struct config *c, const __be32 *no
 			  datapath_hint(err));
 		return err;
 	}
-	err = d->reused ? 0 : datapath_pins_renew(d);
+	err = d->reused ? datapath_admit_all(d) : datapath_pins_renew(d);
 	if (!err)
 		datapath_pins_progs(d);
 	return err;

@@ -51,7 +51,9 @@ struct datapath {
 	struct xm_label *labels;  /* mapped, n_labels entries */
 	struct xm_peer *peers;	  /* mapped, n_peers entries */
 	struct xm_policy *policy; /* mapped */
-	size_t labels_len, peers_len;
+	struct xm_admit *admit;	  /* mapped, n_labels cells */
+	uint64_t *in_use;	  /* bits: cells with entries in this walk, and in the last */
+	size_t labels_len, peers_len, admit_len;
 	uint32_t n_labels, n_peers;
 	struct xm_meta meta;
 	struct xm_clock clock;	   /* last sample */
@@ -175,6 +177,9 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
  * header; 0 for no limit. Before datapath_open() it is noted for then
  */
 void datapath_nic_frame(struct datapath *d, uint32_t len);
+
+/** datapath_admit_after() - how many packets a pod sends before its flow is learned */
+void datapath_admit_after(struct datapath *d, uint32_t packets);
 
 /**
  * datapath_local_until() - until when flows between pods of this node get leases: @ms of

@@ -20,7 +20,7 @@
 
 static const char *const pinned_maps[] = {
 	"xm_flows",    "xm_labels", "xm_peer_idx", "xm_peers",	    "xm_pods",
-	"xm_counters", "xm_meta",   "xm_policy",   "xm_rule_count",
+	"xm_counters", "xm_meta",   "xm_policy",   "xm_rule_count", "xm_admit",
 };
 
 /* The first of them, which every release of this layout pins: without them the rest is of no use.

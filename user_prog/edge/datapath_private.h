@@ -25,6 +25,17 @@ int datapath_pins_renew(struct datapath *d);
 /** datapath_pins_progs() - pin @d's programs in the place of older ones; logs why not */
 void datapath_pins_progs(struct datapath *d);
 
+/* datapath_admit.c */
+/** datapath_admit_map() - map the cells. 0 or -errno; datapath_admit_unmap() in either case */
+int datapath_admit_map(struct datapath *d);
+void datapath_admit_unmap(struct datapath *d);
+/** datapath_admit_used() - a walk over the flows has come upon this one. @now: jiffies */
+void datapath_admit_used(struct datapath *d, const struct xm_flow_key *key, uint32_t now);
+/** datapath_admit_cool() - that walk is over, which began at @since */
+void datapath_admit_cool(struct datapath *d, uint32_t since);
+/** datapath_admit_all() - flows of an earlier run have their cells admitted. 0 or -errno */
+int datapath_admit_all(struct datapath *d);
+
 /* datapath_policy.c */
 /** datapath_policy_map() - map the table of rules, tell the programs whether there are any */
 int datapath_policy_map(struct datapath *d);

@@ -287,7 +287,7 @@ static bool recycle_flow(void *arg, const struct xm_flow_key *key, const struct 
 	enum flow_state state = flow_state(f, r->now);
 	bool over;
 
-	(void)key;
+	datapath_admit_used(r->d, key, r->now);
 	r->use.flows++;
 	/*
 	 * That its pod still sends is no reason to keep it: what the CNI does not pass needs
@@ -344,6 +344,8 @@ int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *
 	r.idle_short = r.idle / 3;
 	/* What could not be removed is found again next time. */
 	err = datapath_flows_del_if(d, recycle_flow, &r, &n);
+	if (!err)
+		datapath_admit_cool(d, r.now);
 	recycle_labels(&r);
 	r.use.flows -= n;
 	*use = r.use;

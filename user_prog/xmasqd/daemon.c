@@ -323,6 +323,7 @@ static void reload(struct daemon *d)
 	d->cfg = c;
 	if (rules)
 		rules_apply(d);
+	datapath_admit_after(&d->dp, c.admit_after);
 	log_init(c.log_level, c.log_format);
 	conntrack_start(d);
 	peers_apply_all(d);

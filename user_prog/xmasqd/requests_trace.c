@@ -135,6 +135,7 @@ int requests_trace(struct daemon *d, const struct ctl_request *req, struct json_
 	f.hz = d->dp.hz;
 	f.renew = (uint32_t)((uint64_t)d->cfg.lease_ms * d->dp.hz / 2000);
 	f.tcp_ok = d->tcp_ok;
+	f.admit_after = d->cfg.admit_after;
 	f.same_node = d->cfg.same_node != CONFIG_SAME_NODE_OFF;
 	f.tcp_why = d->tcp_reason;
 	f.flows_full = d->use.flows >= d->dp.meta.flows;
