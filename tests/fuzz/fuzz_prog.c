@@ -390,14 +390,27 @@ static void judge_local(const struct view *v, const struct step *s, const struct
 	MUST(!f->ended && f->pod_ifindex == skb->ifindex);
 	MUST(alive(f->out_until) && alive(f->in_until) && alive(f->renew_at));
 	MUST(shim.redirect_ifindex == f->nic_ifindex && f->nic_ifindex);
-	MUST(shim.redirect == (s->hook == RPEER_EGRESS ? SHIM_TO_RPEER : SHIM_TO_PEER));
-	MUST(s->hook != RPEER_EGRESS || (skb->mark == MARK && !skb->priority));
+	MUST(shim.redirect == (s->hook == RPEER_EGRESS	  ? SHIM_TO_RPEER
+			       : s->hook == NETKIT_EGRESS ? SHIM_TO
+							  : SHIM_TO_PEER));
+	/* What tells the program at the other pod's interface that it comes from here. */
+	MUST((skb->mark == MARK) == (s->hook != POD_EGRESS));
+	MUST(s->hook != RPEER_EGRESS || !skb->priority);
 	MUST(skb->len <= f->frame_max || skb->gso_size);
 	memcpy(want.b, f->eth, XM_ETH_LEN);
 	want.b[OFF_IP + 8] -= f->ttl_dec;
 	memcpy(want.b + OFF_IP + 10, after.b + OFF_IP + 10, 2);
 	MUST(after.len == before.len && !memcmp(want.b, after.b, after.len));
 	MUST(ip_rest(&after) == ip_rest(&before));
+}
+
+/* The largest frame that may leave, as far as the programs can know from @hook. */
+static __u32 takes(enum hook hook)
+{
+	__u32 len = nic_mtu + ETH_HLEN;
+
+	return hook == RPEER_EGRESS || !shim.mtu_ifindex || len < nic_frame_max ? nic_frame_max
+										: len;
 }
 
 /* ---- a step ---- */
@@ -412,6 +425,7 @@ static void judge(const struct view *v, const struct step *s, const struct __sk_
 	switch (s->hook) {
 	case POD_EGRESS:
 	case RPEER_EGRESS:
+	case NETKIT_EGRESS:
 		MUST(verdict == TC_ACT_REDIRECT || verdict == TC_ACT_UNSPEC);
 		break;
 	case NIC_EGRESS:
@@ -440,7 +454,7 @@ static void run(struct step *s, struct fuzz_in *in)
 {
 	static int (*const programs[HOOKS])(struct __sk_buff *) = {
 		xmasq_pod_egress,  xmasq_nic_egress,   xmasq_nic_ingress,
-		xmasq_pod_ingress, xmasq_rpeer_egress,
+		xmasq_pod_ingress, xmasq_rpeer_egress, xmasq_netkit_egress,
 	};
 	struct __sk_buff *skb, got;
 	struct sk_buff kern;
@@ -455,7 +469,7 @@ static void run(struct step *s, struct fuzz_in *in)
 	csum_was = shim_kernel()->csum;
 	look(&before, skb, &v);
 	shim_save(&was);
-	if (s->hook == POD_EGRESS || s->hook == RPEER_EGRESS || s->hook == NIC_INGRESS)
+	if (s->hook != NIC_EGRESS && s->hook != POD_INGRESS)
 		compare_paths(skb, s->hook);
 	if (s->hook == NIC_EGRESS || s->hook == NIC_INGRESS)
 		compare_looks(skb, s->hook);
@@ -484,9 +498,8 @@ static void run(struct step *s, struct fuzz_in *in)
 		judge_local(&v, s, &got, flow_of(&v));
 	} else if (verdict == TC_ACT_REDIRECT && s->hook != NIC_INGRESS) {
 		MUST(shim.redirect == (s->hook == RPEER_EGRESS ? SHIM_TO_RPEER : SHIM_TO));
-		MUST(got.gso_size || got.len <= nic_frame_max);
-		MUST(!got.gso_size || got.len <= nic_frame_max ||
-		     got.gso_size + ETH_HLEN + 20 + 8 <= nic_frame_max);
+		MUST(got.len <= takes(s->hook) ||
+		     (got.gso_size && got.gso_size + ETH_HLEN + 20 + 8 <= takes(s->hook)));
 		judge_masqueraded(&v, s, got.ifindex, &got, csum_was);
 	} else if (verdict == TC_ACT_REDIRECT && shim.redirect == SHIM_TO_PEER) {
 		judge_restored(&v, s, csum_was);

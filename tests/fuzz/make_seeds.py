@@ -21,7 +21,7 @@ def write(target, name, data):
 
 # ---- prog: see struct step and make_world() of prog_world.h ----
 
-POD_EGRESS, NIC_EGRESS, NIC_INGRESS, POD_INGRESS, RPEER_EGRESS = range(5)
+POD_EGRESS, NIC_EGRESS, NIC_INGRESS, POD_INGRESS, RPEER_EGRESS, NETKIT_EGRESS = range(6)
 (PLAIN, MASQUERADED, TUNNELED, TUNNELED_IN, NACK, HELLO, PROBE, ICMP, GUARDED) = range(9)
 REVERSE, STRANGER, OTHER_NODE, OTHER_WAY = 0x10, 0x20, 0x40, 0x80
 TCP, UDP = 0, 1  # flows of the world
@@ -114,6 +114,19 @@ def prog():
               + step(NIC_EGRESS, TUNNELED, STRANGER, port=100) + step(NIC_EGRESS, TUNNELED, port=100, dev=2)
               + step(NIC_INGRESS, TUNNELED_IN, STRANGER | REVERSE, port=100, linear=30)
               + step(NIC_INGRESS, TUNNELED_IN, REVERSE, port=0x8000))
+        # Both ways of the modes that have a redirect of their own; 3 is XM_STAGE_LOCAL.
+        for hook, what in ((NETKIT_EGRESS, "netkit"), (RPEER_EGRESS, "rpeer")):
+            for stage, where in ((2, "away"), (3, "local")):
+                write("prog", "%s-%s-%d" % (what, where, owner), world(owner, stage=stage, odd=0x80)
+                      + sum((step(hook, PLAIN, flow, csum=csum, dev=dev) for flow in (TCP, UDP)
+                             for csum, dev in ((0, 0), (3, 0), (16, 0), (0, 8), (0, 2))), [])
+                      + step(hook, PLAIN, ttl=1) + step(hook, PLAIN, flags=1))
+        # Larger than some interface takes, or than the one they leave by does; segments of both kinds.
+        for pods, what in ((64, "all"), (96, "one"), (64 | 128, "unseen")):
+            write("prog", "large-%s-%d" % (what, owner), world(owner, pods=pods)
+                  + sum((step(hook, PLAIN, flow, payload=250, csum=csum, tunnel=tunnel)
+                         for hook in (POD_EGRESS, RPEER_EGRESS) for flow in (TCP, UDP)
+                         for csum, tunnel in ((0, 0), (3 | 16, 0), (3 | 16, 64))), []))
         # All three flows under one label: its slot goes from one to the next, or not at all.
         write("prog", "conflict-%d" % owner, world(owner)
               + step(NIC_INGRESS, TUNNELED_IN, 2 | REVERSE) + step(POD_INGRESS, PLAIN, 2 | REVERSE)

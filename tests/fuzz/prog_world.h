@@ -21,7 +21,8 @@
 #define P      18477
 #define SECOND 250
 #define LEASE  250
-#define UP     0 /* slot of the peer */
+#define UP     0   /* slot of the peer */
+#define SMALL  200 /* bytes of a frame: less than a payload can be */
 
 #define OFF_IP	14
 #define OFF_L4	34
@@ -38,6 +39,7 @@ enum hook {
 	NIC_INGRESS,
 	POD_INGRESS,
 	RPEER_EGRESS,
+	NETKIT_EGRESS,
 	HOOKS,
 };
 
@@ -56,7 +58,8 @@ struct step {
 	__u8 ttl;
 	__u8 flags; /* TCP */
 	__u8 edits;
-	__u8 tunnel; /* bit 0: Geneve, bits 1..4: its options, bit 5: outer checksum */
+	__u8 tunnel; /* bit 0: Geneve, bits 1..4: its options, bit 5: outer checksum,
+		      * bit 6: small segments */
 	__u8 cut;    /* bytes off the end */
 };
 
@@ -107,6 +110,7 @@ static struct {
 } w;
 
 static struct frame before, after;
+static __u32 nic_mtu;
 
 /* ---- sums, by other code than that of the programs ---- */
 
@@ -234,7 +238,7 @@ static void install_local(const struct xm_flow_key *key, struct xm_flow *f, __u8
 	f->sent_head = f->sent_id = 0;
 	f->sent_ttl = 64;
 	f->ttl_dec = more & 1;
-	f->frame_max = more & 2 ? 700 : 1500;
+	f->frame_max = more & 2 ? SMALL : 1500;
 	eth_of(f->eth, 20);
 	bpf_map_update_elem(&xm_flows, key, f, BPF_ANY);
 }
@@ -320,9 +324,10 @@ static void make_world(struct fuzz_in *in)
 	config.node[1] = bits & 2 ? 0 : w.node;
 	shim.jiffies = bits & 4 ? 0xffffff80ull : 0x100001000ull;
 	config.seed = more;
-	/* What the interface takes: all, or less than some packets; seen from here or not. */
-	nic_frame_max = pods & 64 ? 700 : 0xffffffff;
-	shim.mtu = pods & 64 ? 700 - ETH_HLEN : 65535;
+	/* What all interfaces take: all, or less than some packets; the one that ours leave by may be
+	 * a larger one, which is seen from here or not. */
+	nic_frame_max = pods & 64 ? SMALL : 0xffffffff;
+	nic_mtu = (pods & 96) == 64 ? SMALL - ETH_HLEN : 65535;
 	shim.mtu_ifindex = pods & 128 ? 0 : NIC;
 	for (unsigned int i = 0; i < FLOWS; i++)
 		w.key[i] = (struct xm_flow_key){
@@ -605,8 +610,10 @@ static struct __sk_buff *make_packet(struct step *s, struct fuzz_in *in)
 	skb->mark = s->dev & DEV_MARK ? MARK : s->dev & DEV_SOME_MARK ? 5 : 0;
 	skb->ifindex = s->hook == NIC_EGRESS || s->hook == NIC_INGRESS ? NIC : POD(s->dev & 1);
 	skb->ingress_ifindex = s->dev & DEV_INGRESS ? POD(0) : 0;
-	skb->gso_size = s->csum & CSUM_GSO ? 1000 : 0;
+	skb->gso_size = !(s->csum & CSUM_GSO) ? 0 : s->tunnel & 64 ? 100 : 1000;
 	shim.instance_pod = skb->ifindex;
+	/* In the pod's namespace it is another interface that has this number. */
+	shim.mtu = s->hook == RPEER_EGRESS ? 65535 : nic_mtu;
 	k = shim_kernel();
 	k->ip_summed = s->csum & 3;
 	if (k->ip_summed == CHECKSUM_PARTIAL) {

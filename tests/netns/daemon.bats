@@ -528,6 +528,38 @@ level_is() { ctl n1 config -o json | jq -e --arg l "$1" '.log.level == $l' >/dev
 	live_end '.stall_ms < 500'
 }
 
+# How programs are attached cannot change under a running daemon, and a restart is enough for it.
+@test "reload: another way to attach is refused, and why is said; a restart takes it over, nothing is lost" {
+	local was other
+
+	has_tcx || skip "allowed: the kernel lacks tcx, there is one way"
+	other=filter
+	uses_tcx || other=tcx
+	was=$(programs n1 "$NIC"; programs n1 "$P1")
+	live
+	daemons_changed
+	sed -i "s/^attach: .*/attach: $other/" "$(state n1)/xmasqd.yaml"
+	log_mark n1
+	kill -HUP "$(pid_of n1)"
+	wait_until 3 logged n1 'error .*xmasqd\.yaml: "attach" cannot change in a running daemon: restart it; the old configuration stays in force'
+	# What is shown is what is in force.
+	[ "$(ctl n1 config -o json | jq -r .attach)" = "$XM_ATTACH" ]
+	[ "$was" = "$(programs n1 "$NIC"; programs n1 "$P1")" ]
+	all_fast n1 n2
+	# The next good file is read as if that had not been.
+	sed -i "s/^attach: .*/attach: $XM_ATTACH/" "$(state n1)/xmasqd.yaml"
+	log_mark n1
+	kill -HUP "$(pid_of n1)"
+	wait_until 3 logged n1 'configuration read again'
+	term n1
+	XM_ATTACH=$other launch n1
+	[ "$was" != "$(programs n1 "$NIC"; programs n1 "$P1")" ]
+	XM_ATTACH=$other has_ours n1 "$NIC"
+	XM_ATTACH=$other has_ours n1 "$P1"
+	wait_until 5 all_fast n1 n2
+	live_end '.stall_ms < 500 and (.lost // 0) == 0'
+}
+
 # Nodes may see each other's namespaces: here they do, and where a node is a container.
 @test "a node's daemon leaves another node's programs alone" {
 	log_mark n1

@@ -301,6 +301,23 @@ pod_reads()
 	end_flows '.lost == 0'
 }
 
+# Each direction is an entry of its own: whichever pod is named, none is left.
+@test "pods of one node: flush by either pod, by address or interface, takes both directions" {
+	local what
+
+	begin_flows
+	for what in "$(ip_of n1p1)" "$(ip_of n1p2)" "$(host_dev n1p1)" "$(host_dev n1p2)"; do
+		wait_until 5 local_active $TCP
+		wait_until 5 local_active $UDP
+		echo "flush --pod $what"
+		ctl n1 flush --pod "$what" -o json | tee /dev/stderr | jq -e '.flushed == 4'
+	done
+	ctl n1 flush --pod "$(ip_of n2p1)" -o json | jq -e '.flushed == 0'
+	wait_until 5 local_active $TCP
+	wait_until 5 local_active $UDP
+	end_flows '.lost == 0'
+}
+
 # A service is translated, and its answers have to be translated back: never accelerated.
 @test "pods of one node: a service address that leads to a neighbour works, by the CNI" {
 	serve n2p1 tcp 80

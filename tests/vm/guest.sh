@@ -13,10 +13,11 @@
 #           Open vSwitch, traffic between pods of one node; with netkit, rules
 #   afxdp   xsk-router beside another XDP program (libxdp's dispatcher), also when it is killed
 #   cards   xsk-router on a network card; needs vm.sh --cards
+#   faults  some of what breaks, on three nodes under load; conntrack really full, and the date
 #   full    every test of the datapath, on the present bed (XM_OVERLAY, XM_UNDERLAY,
 #           XM_POD, XM_MODE)
 #
-# Of smoke and full only what matches $XM_ONLY, when that is set.
+# Of smoke, faults and full only what matches $XM_ONLY, when that is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 shopt -s nullglob
@@ -64,6 +65,9 @@ cards)
 	export AFXDP_CARDS="eth0 eth1"
 	exec bats --formatter tap tests/afxdp/e2e/cards.bats
 	;;
+faults)
+	exec bats --formatter tap ${XM_ONLY:+--filter "$XM_ONLY"} tests/faults/{conntrack,machine,cni,net}.bats
+	;;
 full)
 	rc=0
 	netns '' "${datapath[@]/%/.bats}" || rc=$?
@@ -75,7 +79,7 @@ full)
 	exit $rc
 	;;
 *)
-	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|afxdp|cards|full" >&2
+	echo "usage: tests/vm/guest.sh prog|edge|rpeer|bed|smoke|afxdp|cards|faults|full" >&2
 	exit 2
 	;;
 esac
