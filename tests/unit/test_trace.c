@@ -276,6 +276,12 @@ static void test_peer(void **state)
 	out_only(&f, XM_R_PEER_DOWN, "has started over since");
 	f.has_peer = false;
 	out_only(&f, XM_R_PEER_DOWN, "has started over since");
+	/* Before the label, which nobody could tell. */
+	f = good();
+	f.flow.stage = XM_STAGE_NEW;
+	f.peer.up_until[XM_TCP] = NOW;
+	f.peer_state = "silent";
+	out_only(&f, XM_R_NOT_AGREED, "peer 172.31.0.2 is not up for TCP: it is silent");
 }
 
 static void test_in(void **state)

@@ -152,34 +152,6 @@ static void no_flow(const struct trace_facts *f, struct trace *t)
 		     head, f->admit_after);
 }
 
-static void not_agreed(const struct trace_facts *f, struct trace *t)
-{
-	const struct xm_flow *x = &f->flow;
-	bool owner = ntohl(x->node) < ntohl(x->peer);
-	char out[LEASE_TEXT], in[LEASE_TEXT];
-
-	out_stops(t, XM_R_NOT_AGREED);
-	if (!holds(f, x->out_until) || !holds(f, x->in_until))
-		step(t, POD_SENDS, TRACE_NO,
-		     "still learned: the overlay has not passed it both ways lately (egress lease %s, ingress lease %s); only one side sends, its packets are further apart than half a lease, or a service address or NAT changes it",
-		     lease_text(out, sizeof(out), f, x->out_until),
-		     lease_text(in, sizeof(in), f, x->in_until));
-	else if (x->stage == XM_STAGE_TOLD)
-		step(t, POD_SENDS, TRACE_NO,
-		     "still learned: label %u was told to the peer, which has not used it yet",
-		     x->label);
-	else if (!owner)
-		step(t, POD_SENDS, TRACE_NO,
-		     "still learned: the peer allots the label, and has not told one");
-	else if (!f->pod_eth)
-		step(t, POD_SENDS, TRACE_NO,
-		     "still learned: the CNI's Ethernet header towards the pod is not known yet");
-	else
-		step(t, POD_SENDS, TRACE_NO,
-		     "still learned: the next packet through the overlay allots a label, if one of %u slots is free",
-		     XM_LABEL_TRIES);
-}
-
 static bool peer_is_up(const struct trace_facts *f)
 {
 	return f->has_peer && f->peer.gen == f->flow.peer_gen &&
@@ -201,6 +173,37 @@ static void peer_down(const struct trace_facts *f, struct trace *t, const char *
 		step(t, hook, TRACE_NO, "peer %s is not up for %s: it is %s%s%s", addr,
 		     proto_name(f), *f->peer_state ? f->peer_state : "not known",
 		     *f->peer_hint ? ": " : "", f->peer_hint);
+}
+
+static void not_agreed(const struct trace_facts *f, struct trace *t)
+{
+	const struct xm_flow *x = &f->flow;
+	bool owner = ntohl(x->node) < ntohl(x->peer);
+	char out[LEASE_TEXT], in[LEASE_TEXT];
+
+	out_stops(t, XM_R_NOT_AGREED);
+	/* An owner does not wait for the end of its leases. */
+	if (!peer_is_up(f))
+		peer_down(f, t, POD_SENDS);
+	else if (!holds(f, x->out_until) || !holds(f, x->in_until))
+		step(t, POD_SENDS, TRACE_NO,
+		     "still learned: the overlay has not passed it both ways lately (egress lease %s, ingress lease %s); only one side sends, its packets are further apart than half a lease, or a service address or NAT changes it",
+		     lease_text(out, sizeof(out), f, x->out_until),
+		     lease_text(in, sizeof(in), f, x->in_until));
+	else if (x->stage == XM_STAGE_TOLD)
+		step(t, POD_SENDS, TRACE_NO,
+		     "still learned: label %u was told to the peer, which has not used it yet",
+		     x->label);
+	else if (!owner)
+		step(t, POD_SENDS, TRACE_NO,
+		     "still learned: the peer allots the label, and has not told one");
+	else if (!f->pod_eth)
+		step(t, POD_SENDS, TRACE_NO,
+		     "still learned: the CNI's Ethernet header towards the pod is not known yet");
+	else
+		step(t, POD_SENDS, TRACE_NO,
+		     "still learned: the next packet through the overlay allots a label, if one of %u slots is free",
+		     XM_LABEL_TRIES);
 }
 
 /* In the order of local_verdict(). */
