@@ -7,9 +7,11 @@
 set -Eeuo pipefail
 
 ROOT=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
-# Instructions in a virtual machine instead of time on this one: nothing of it is below.
+# Instructions in a virtual machine instead of time on this one, and others: nothing of it is below.
 case " $* " in
 *" --vm "*)	exec "$ROOT/scripts/lib/bench-vm.sh" "$@" ;;
+*" --apps "*)	exec "$ROOT/scripts/lib/bench-apps.sh" "$@" ;;
+*" --growth "*)	exec "$ROOT/scripts/lib/bench-growth.sh" "$@" ;;
 esac
 PREFIX=xmbench
 # shellcheck source=scripts/lib/measure.sh
@@ -18,17 +20,22 @@ PREFIX=xmbench
 help()
 {
 	cat <<'HELP'
-usage: bench.sh [--rounds N] [--seconds S] [--out DIR] [--quick]
+usage: bench.sh [--rounds N] [--seconds S] [--out DIR] [--quick] [--full]
        bench.sh --vm --icount [...]
+       bench.sh --apps [...]
+       bench.sh --growth [...]
 
   --rounds N    rounds of every measurement in every context (default 5)
   --seconds S   length of one measurement (default 4)
   --out DIR     where results go (default bench/)
   --quick       2 rounds of 1 s and little idling: does it work?
+  --full        also 4, 16 and 64 streams, and 8 and 32 flows of round trips: twice as long
   --vm          instructions per transaction, counted in virtual machines: see --vm --help
+  --apps        nginx, Redis, PostgreSQL and memcached instead: see --apps --help
+  --growth      with many flows and many peers, and connections of few requests: see --growth --help
 
 Writes results.json (every sample, and on what it was taken), table.md (medians, spread,
-ratios, goals) and plot.svg, and prints the table. Needs root. With the defaults it takes
+ratios, goals), plot.svg and latency.svg, and prints the table. Needs root. With the defaults it takes
 about 10 minutes, in which the machine should do nothing else.
 
 exit status: 0 done, 1 something failed or was not on the fast path, 2 wrong arguments
@@ -49,6 +56,7 @@ while [ $# -gt 0 ]; do
 	--rounds)	number_or_usage "${2:-}"; ROUNDS=$2; shift 2 ;;
 	--seconds)	number_or_usage "${2:-}"; RUN_SECONDS=$2; shift 2 ;;
 	--out)		[ -n "${2:-}" ] || { help >&2; exit 2; }; OUT=$2; shift 2 ;;
+	--full)		KINDS+=(tcp4 tcp16 tcp64 tcprr8 tcprr32 udprr8 udprr32); shift ;;
 	--quick)	ROUNDS=2 RUN_SECONDS=1 IDLE_SECONDS=5 FLOWS=2; shift ;;
 	-h|--help)	help; exit 0 ;;
 	*)		help >&2; exit 2 ;;
@@ -222,33 +230,21 @@ commands_json()
 	done | jq -cs add
 }
 
-git_commit()
-{
-	git --no-optional-locks -c safe.directory='*' -C "$ROOT" describe --always --dirty 2> /dev/null ||
-		echo unknown
-}
-
 write_results()
 {
 	mkdir -p "$OUT"
-	jq -n --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --arg kernel "$(uname -r)" \
-		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
-		--argjson cpus "$(nproc)" --arg commit "$(git_commit)" --arg command "$COMMAND" \
-		--argjson rounds "$ROUNDS" --argjson seconds "$RUN_SECONDS" \
-		--arg load_before "$LOAD_BEFORE" --arg load_after "$(cut -d ' ' -f 1 /proc/loadavg)" \
-		--argjson commands "$(commands_json)" --slurpfile samples "$SAMPLES" \
+	# Distributions of times are long: compact.
+	jq -cn --argjson meta "$(result_meta bench)" --argjson commands "$(commands_json)" \
+		--slurpfile samples "$SAMPLES" \
 		--slurpfile attach "$WORK/attach" --slurpfile packets "$WORK/packets" \
 		--slurpfile footprint "$WORK/footprint" --slurpfile programs "$WORK/programs" '
-		{ meta: { date: $date, kernel: $kernel, cpu: $cpu, cpus: $cpus, commit: $commit,
-			  command: $command, rounds: $rounds, seconds: $seconds,
-			  load_before: $load_before, load_after: $load_after, commands: $commands },
-		  samples: $samples,
+		{ meta: ($meta + { commands: $commands }), samples: $samples,
 		  figures: ({ attach: $attach, packets: $packets, programs: $programs[0] } + $footprint[0]) }' \
 		> "$OUT/results.json"
 	"$ROOT/scripts/table.py" markdown "$OUT/results.json" > "$OUT/table.md"
 	"$ROOT/scripts/plot.py" "$OUT/results.json" > "$OUT/plot.svg"
-	# What root wrote belongs to whoever called sudo.
-	[ -z "${SUDO_UID:-}" ] || chown -R "$SUDO_UID:${SUDO_GID:-}" "$OUT"
+	"$ROOT/scripts/plot.py" --latency "$OUT/results.json" > "$OUT/latency.svg"
+	give_back "$OUT"
 }
 
 trap cleanup EXIT
@@ -272,5 +268,5 @@ heading "$OUT/table.md"
 cat "$OUT/table.md"
 printf '\n'
 busy_note
-printf 'Wrote results.json, table.md and plot.svg to %s in %d s\n' "$OUT" "$SECONDS"
+printf 'Wrote results.json, table.md, plot.svg and latency.svg to %s in %d s\n' "$OUT" "$SECONDS"
 verdict_fast

@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Draw results.json or icount.json of bench.sh as SVG, to stdout: plot.py RESULTS
+"""Draw results.json, icount.json or apps.json of bench.sh as SVG, to stdout: plot.py [--latency] RESULTS
 
 results.json: bars are ratios to the bare host, whiskers go from the smallest to the largest
 ratio of a round. One panel for rates (more is better), one for CPU time (less is better).
+
+With --latency: of its round trips the share that took no longer than a time, all rounds together.
+
+apps.json: the same bars, with a panel for the latency.
 
 icount.json: bars are instructions, one panel for each kind of traffic; a pair of bars for each
 case: on the bare node, and on one with kube-proxy's rules.
 """
 
 import json
+import math
 import sys
 from xml.sax.saxutils import escape
 
 sys.dont_write_bytecode = True  # as root, in a user's tree
+import apps  # noqa: E402
 import icount  # noqa: E402
 import table  # noqa: E402
 
@@ -22,10 +28,10 @@ WIDTH, PANEL, LEFT, RIGHT, TOP, GAP, LABELS = 900, 230, 64, 16, 92, 66, 52
 
 STYLE = """
   svg { --ink: #1f2328; --soft: #59636e; --grid: #d8dee4; --back: #ffffff;
-        --host: #8c959f; --overlay: #d4783c; --xmasq: #1a7f7a; }
+        --host: #8c959f; --overlay: #d4783c; --xmasq: #1a7f7a; --bare: #8250df; }
   @media (prefers-color-scheme: dark) {
     svg { --ink: #e6edf3; --soft: #9ba5b0; --grid: #30363d; --back: #0d1117;
-          --host: #8b949e; --overlay: #e2925a; --xmasq: #3fb8af; }
+          --host: #8b949e; --overlay: #e2925a; --xmasq: #3fb8af; --bare: #a371f7; }
   }
   text { font: 13px system-ui, sans-serif; fill: #1f2328; fill: var(--ink); }
   .title { font-size: 17px; font-weight: 600; }
@@ -35,13 +41,20 @@ STYLE = """
   .grid { stroke: #d8dee4; stroke: var(--grid); }
   .one { stroke: #1f2328; stroke: var(--ink); stroke-dasharray: 5 3; }
   .whisker { stroke: #1f2328; stroke: var(--ink); stroke-width: 1.3; }
+  .bare { stroke: #8250df; stroke: var(--bare); }
+  .curve { fill: none; stroke-width: 2; }
+  .curve.host { stroke: #8c959f; stroke: var(--host); fill: none; }
+  .curve.overlay { stroke: #d4783c; stroke: var(--overlay); fill: none; }
+  .curve.xmasq { stroke: #1a7f7a; stroke: var(--xmasq); fill: none; }
   .host { fill: #8c959f; fill: var(--host); }
   .overlay { fill: #d4783c; fill: var(--overlay); }
   .xmasq { fill: #1a7f7a; fill: var(--xmasq); }
 """
 
 SHORT = {
-    "tcp1": ["TCP", "1 stream"], "tcp8": ["TCP", "8 streams"], "udp": ["UDP", "without loss"],
+    "tcp1": ["TCP", "1 stream"], "udp": ["UDP", "without loss"],
+    **{f"tcp{n}": ["TCP", f"{n} streams"] for n in (4, 8, 16, 64)},
+    **{f"{p}rr{n}": [f"{p.upper()} RR", f"{n} flows"] for p in ("tcp", "udp") for n in (8, 32)},
     "tcprr": ["TCP", "round trips"], "udprr": ["UDP", "round trips"],
     "crr": ["short", "connections"],
 }
@@ -99,7 +112,7 @@ def panel(rows, top_y, title):
             out.append(f'<rect x="{mid - 13:.1f}" y="{y_of(high) - 15:.1f}" width="26" '
                        'height="12" class="back"/>')
             out.append(text(mid, y_of(high) - 5, f"{median:.2f}", "value"))
-        for i, word in enumerate(SHORT[row["kind"]]):
+        for i, word in enumerate((SHORT | apps.SHORT)[row["kind"]]):
             out.append(text(x0 + 1.5 * bar, base + 18 + 15 * i, word))
     return out
 
@@ -114,6 +127,84 @@ def legend(y):
     out.append(line(x, y - 4, x + 26, y - 4, "one"))
     out.append(text(x + 32, y, "bare host", anchor="start"))
     return out
+
+
+def panels(rows, y, title):
+    """As many panels as it takes for the bars to have room; and where the next one goes."""
+    body, most = [], 8
+    for i in range(0, len(rows), most):
+        body += panel(rows[i:i + most], y, title + (", more of them" if i else ""))
+        y += PANEL + GAP + LABELS / 2
+    return body, y
+
+
+# ---- latency ----
+
+NINES = 4  # the axis ends at 99.99 %
+
+
+def distribution(samples, kind, context):
+    """µs, share of all that took no longer; of all rounds together"""
+    counts = {}
+    for s in samples:
+        if s["kind"] == kind and s["context"] == context:
+            for us, n in s["times_us"]:
+                counts[us] = counts.get(us, 0) + n
+    total, seen, out = sum(counts.values()), 0, []
+    for us in sorted(counts):
+        seen += counts[us]
+        out.append((us, seen / total))
+    return out
+
+
+def latency_panel(curves, top_y, title):
+    """One line for each context; x is logarithmic, and so is what is left above y."""
+    shown = {c: [(us, p) for us, p in points if 1 - p > 10 ** -NINES / 2]
+             for c, points in curves.items()}
+    every = [us for points in shown.values() for us, _ in points]
+    low, high = math.log10(min(every)) - 0.05, math.log10(max(every)) + 0.05
+    base = top_y + PANEL
+
+    def x_of(us):
+        return LEFT + (math.log10(us) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    def y_of(share):
+        return base - min(-math.log10(max(1 - share, 1e-9)), NINES) / NINES * PANEL
+
+    out = [text(LEFT, top_y - 12, title, anchor="start")]
+    for share, name in ((0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"),
+                        (0.999, "99.9 %"), (0.9999, "99.99 %")):
+        out.append(line(LEFT, y_of(share), WIDTH - RIGHT, y_of(share), "grid"))
+        out.append(text(LEFT - 6, y_of(share) + 4, name, "soft", "end"))
+    for exp in range(math.floor(low), math.ceil(high)):
+        for step in (1, 2, 5):
+            if low <= math.log10(step * 10 ** exp) <= high:
+                x = x_of(step * 10 ** exp)
+                out.append(line(x, top_y, x, base, "grid"))
+                out.append(text(x, base + 18, f"{step * 10 ** exp:g} µs", "soft"))
+    for name, points in shown.items():
+        path = " ".join(f"{x_of(us):.1f},{y_of(p):.1f}" for us, p in points)
+        out.append(f'<polyline points="{path}" class="curve {name}"/>')
+    return out
+
+
+def latency_svg(results):
+    meta, samples = results["meta"], results["samples"]
+    what = (f"{meta['cpu']}, Linux {meta['kernel']}, {meta['date'][:10]}, {meta['commit']}; "
+            f"{meta['rounds']} rounds of {meta['seconds']} s")
+    body = [text(LEFT, 26, "Round trips that took no longer than", "title", "start"),
+            text(LEFT, 46, what, "soft", "start")]
+    x = LEFT
+    for name, label in table.CONTEXTS.items():
+        body.append(f'<line x1="{x}" y1="66" x2="{x + 22}" y2="66" class="curve {name}"/>')
+        body.append(text(x + 28, 70, label, anchor="start"))
+        x += 60 + 7 * len(label)
+    y = TOP + 24
+    for kind, title in (("tcprr", "TCP, 64 bytes"), ("udprr", "UDP, 64 bytes")):
+        curves = {c: distribution(samples, kind, c) for c in table.CONTEXTS}
+        body += latency_panel(curves, y, title)
+        y += PANEL + GAP
+    return body, y - 10
 
 
 # ---- instructions ----
@@ -177,6 +268,23 @@ def icount_svg(results):
     return body, 88 + len(kinds) * ICOUNT_STEP - 40
 
 
+# ---- applications ----
+
+def apps_svg(results):
+    meta, rows = results["meta"], table.summarise(results["samples"], apps.ROWS)
+    what = (f"{meta['cpu']}, Linux {meta['kernel']}, {meta['date'][:10]}, {meta['commit']}; "
+            f"median and range of {meta['rounds']} rounds of {meta['seconds']} s")
+    body = [text(LEFT, 26, "Applications between two nodes on one machine", "title", "start"),
+            text(LEFT, 46, what, "soft", "start")] + legend(70)
+    y = TOP + 24
+    for field, title in (("value", "requests per second: more is better"),
+                         ("p99_ms", "99th percentile of latency: less is better"),
+                         ("cpu", "CPU time per request: less is better")):
+        more, y = panels([r for r in rows if r["field"] == field], y, title)
+        body += more
+    return body, y
+
+
 def svg(body, height, label):
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
           f'width="{WIDTH}" height="{height:.0f}" role="img" aria-label="{label}">')
@@ -187,26 +295,32 @@ def svg(body, height, label):
 
 
 def main():
-    if len(sys.argv) != 2:
+    args = [a for a in sys.argv[1:] if a != "--latency"]
+    if len(args) != 1:
         sys.exit(__doc__)
-    with open(sys.argv[1], encoding="utf-8") as f:
+    with open(args[0], encoding="utf-8") as f:
         results = json.load(f)
+    if len(args) != len(sys.argv) - 1:
+        svg(*latency_svg(results), "distribution of the times of round trips")
+        return
     if results["meta"].get("kind") == "icount":
         svg(*icount_svg(results), "instructions of host, overlay and xmasq")
+        return
+    if results["meta"].get("kind") == "apps":
+        svg(*apps_svg(results), "applications over xmasq, overlay and host")
         return
     meta, rows = results["meta"], table.summarise(results["samples"])
     rates = [r for r in rows if r["better"]]
     costs = [r for r in rows if not r["better"]]
-    second = TOP + 24 + PANEL + GAP + LABELS / 2
-    height = second + PANEL + LABELS + 10
     what = (f"{meta['cpu']}, Linux {meta['kernel']}, {meta['date'][:10]}, {meta['commit']}; "
             f"median and range of {meta['rounds']} rounds of {meta['seconds']} s")
     body = [text(LEFT, 26, "xmasq between two nodes on one machine", "title", "start"),
             text(LEFT, 46, what, "soft", "start")]
     body += legend(70)
-    body += panel(rates, TOP + 24, "rates: more is better")
-    body += panel(costs, second, "CPU time per transaction or byte: less is better")
-    svg(body, height, "xmasq, overlay and host as ratios to the bare host")
+    more, y = panels(rates, TOP + 24, "rates: more is better")
+    body += more
+    more, y = panels(costs, y, "CPU time per transaction or byte: less is better")
+    svg(body + more, y, "xmasq, overlay and host as ratios to the bare host")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@
 #
 #   scripts/setup.sh [--check|--dry-run] [GROUP...]
 #
-# Groups: build demo test afxdp k8s vm kernel lint package (default: all of these), and two that are not
-# among them: docker, for some of the AF_XDP tests, and containers, for the suite of that name. k8s,
-# docker and containers may start daemons: etcd, containerd, Docker. Nothing is ever removed.
+# Groups: build demo test afxdp k8s vm kernel lint package (default: all of these), and three that are not
+# among them: docker, for some of the AF_XDP tests, containers, for the suite of that name, and bench, for
+# "bench.sh --apps". k8s, docker, containers and bench may start daemons: etcd, containerd, Docker, nginx,
+# Redis, PostgreSQL, memcached. Nothing is ever removed.
 # Does nothing, quickly, when all is there.
 set -euo pipefail
 
@@ -22,6 +23,7 @@ declare -A why=(
 	[k8s]="build Kubernetes from Debian's source package and run it, images, measurements in it"
 	[docker]="the AF_XDP tests in containers"
 	[containers]="containers of containerd, Docker and podman as pods"
+	[bench]="applications between pods and what measures them: bench.sh --apps"
 	[vm]="virtual machines with other kernels, and what their test beds are made of"
 	[kernel]="build these kernels from Debian's source packages"
 	[lint]="static analysis and formatting"
@@ -43,6 +45,8 @@ declare -A pkgs=(
 	[docker]="docker.io|docker-ce docker-compose"
 	[containers]="containerd|containerd.io containernetworking-plugins docker.io|docker-ce podman
 		runc|containerd.io busybox iproute2 ethtool"
+	[bench]="nginx-light|nginx-core|nginx wrk redis-server redis-tools postgresql memcached
+		libmemcached-tools util-linux"
 	[vm]="qemu-system-x86 qemu-system-common kmod xz-utils e2fsprogs
 		openvswitch-switch wireguard-tools"
 	[kernel]="gcc make libelf-dev cpio linux-source-6.1 linux-source-6.12 xz-utils patch rsync bc
@@ -51,7 +55,7 @@ declare -A pkgs=(
 	[package]="git debhelper dpkg-dev fakeroot lintian debootstrap man-db mandoc bash-completion"
 )
 all_groups="build demo test afxdp k8s vm kernel lint package"
-other_groups="docker containers"
+other_groups="docker containers bench"
 
 usage() {
 	echo "usage: scripts/setup.sh [--check|--dry-run] [GROUP...]"

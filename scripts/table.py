@@ -17,20 +17,26 @@ import sys
 CONTEXTS = {"bare": "bare host", "host": "host + rules", "overlay": "overlay", "xmasq": "xmasq"}
 
 # kind, field of the sample, name, digits, is more better?
+STREAMS = (1, 4, 8, 16, 64)
+FLOWS = (("", ""), ("8", ", 8 flows"), ("32", ", 32 flows"))
 ROWS = [
-    ("tcp1", "value", "TCP, 1 stream, Gbit/s", 2, True),
-    ("tcp8", "value", "TCP, 8 streams, Gbit/s", 2, True),
+    *((f"tcp{n}", "value", f"TCP, {n} stream{'s' if n > 1 else ''}, Gbit/s", 2, True)
+      for n in STREAMS),
     ("udp", "value", "UDP without loss, Gbit/s", 3, True),
-    ("tcprr", "value", "TCP round trips, /s", 0, True),
-    ("udprr", "value", "UDP round trips, /s", 0, True),
+    *((f"tcprr{n}", "value", f"TCP round trips{text}, /s", 0, True) for n, text in FLOWS),
+    *((f"udprr{n}", "value", f"UDP round trips{text}, /s", 0, True) for n, text in FLOWS),
     ("crr", "value", "short connections, /s", 0, True),
-    ("tcp1", "cpu", "CPU per GB, TCP 1 stream, s", 3, False),
-    ("tcp8", "cpu", "CPU per GB, TCP 8 streams, s", 3, False),
+    *((f"tcp{n}", "cpu", f"CPU per GB, TCP {n} stream{'s' if n > 1 else ''}, s", 3, False)
+      for n in STREAMS),
     ("udp", "cpu", "CPU per GB, UDP, s", 3, False),
-    ("tcprr", "cpu", "CPU per TCP round trip, µs", 2, False),
-    ("udprr", "cpu", "CPU per UDP round trip, µs", 2, False),
+    *((f"tcprr{n}", "cpu", f"CPU per TCP round trip{text}, µs", 2, False) for n, text in FLOWS),
+    *((f"udprr{n}", "cpu", f"CPU per UDP round trip{text}, µs", 2, False) for n, text in FLOWS),
     ("crr", "cpu", "CPU per short connection, µs", 1, False),
 ]
+# Of results.json only: not for a terminal.
+LATENCY = [(f"{kind}rr{n}", f"p{field}_us", f"{kind.upper()} round trip{text}, p{p}, µs", 1, False)
+           for kind in ("tcp", "udp") for n, text in FLOWS
+           for field, p in (("50", "50"), ("99", "99"), ("999", "99.9"))]
 
 
 def spread(values):
@@ -38,10 +44,10 @@ def spread(values):
     return statistics.median(values), min(values), max(values)
 
 
-def summarise(samples):
+def summarise(samples, which=None):
     """One dict per row that was measured: name, digits, better, values, ratio(context, base)."""
     rows = []
-    for kind, field, name, digits, better in ROWS:
+    for kind, field, name, digits, better in which or ROWS:
         by_round = {c: {} for c in CONTEXTS}
         for s in samples:
             if s["kind"] == kind:
@@ -136,13 +142,13 @@ def goals(results, rows):
 
 
 def markdown(results):
-    meta, rows = results["meta"], summarise(results["samples"])
+    meta, rows = results["meta"], summarise(results["samples"], ROWS + LATENCY)
     print(f"{meta['cpu']}, {meta['cpus']} CPUs, Linux {meta['kernel']}, {meta['date']}, "
           f"commit {meta['commit']}; `{meta['command']}`: {meta['rounds']} rounds of "
           f"{meta['seconds']} s; load before {meta['load_before']}, after "
           f"{meta['load_after']}.\n")
     print("Median (min..max) over the rounds. A ratio is the median of the rounds' ratios; for "
-          "CPU time less is better.\n")
+          "CPU and other times less is better.\n")
     markdown_table(rows)
     fast = [s["fast"] for s in results["samples"] if s["fast"] is not None and s["kind"] != "crr"]
     print(f"\nOn the fast path: at least {min(fast) * 100:.2f} % of the packets of each xmasq run "

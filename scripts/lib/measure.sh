@@ -18,15 +18,21 @@
 # machine takes to wake another CPU. Streams get a CPU for each end.
 #
 # The caller sets PREFIX (of the beds), SAMPLES (file, one line of JSON per measurement) and
-# ROOT, calls measure_up once and measure_down from its EXIT trap.
+# ROOT, may set XMASQ_OPTIONS (of "xmasq start"), calls measure_up once and measure_down from its EXIT trap. For other servers and loads
+# it defines servers_start, kind_command and write_sample anew, after reading this file.
 
 # shellcheck disable=SC2034 # the callers use it
 CONTEXTS=(bare host overlay xmasq)
+# Connections that are over before they get to the fast path.
+SHORT_KINDS=(crr)
 BUILD=${XMASQ_BUILD:-$ROOT/build}
 TOOLS=$BUILD/tests/tools
 MIN_FAST=${XMASQ_MIN_FAST:-0.99} # share of packets; the variable is for tests
+# Renewals, two packets each way for each flow in a second, are 1 % of 64 streams' large packets.
+declare -A MIN_FAST_OF=([tcp64]=0.97)
 
 declare -A SERVER_PID
+XMASQ_OPTIONS=()
 M_TMP='' M_BEDS=() M_NICE=() M_KSOFTIRQD='' M_SOFTIRQ=() CPU_A='' CPU_B=''
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
@@ -129,7 +135,7 @@ measure_up()
 	done
 	step_end " done"
 	step "starting xmasqd on the nodes of one of them"
-	bed_quietly "$PREFIX" xmasq start
+	bed_quietly "$PREFIX" xmasq start "${XMASQ_OPTIONS[@]}"
 	step_end ", servers everywhere"
 	servers_start
 }
@@ -195,12 +201,13 @@ servers_start()
 		server tcp "$c" "$CPU_A" "$TOOLS/xmt-perf" server --tcp --port 5202
 		server udp "$c" "$CPU_A" "$TOOLS/xmt-perf" server --udp --port 5203
 		server udp2 "$c" "$CPU_B" "$TOOLS/xmt-perf" server --udp --port 5204
+		server tcpmany "$c" "$CPU_A" "$TOOLS/xmt-perf" server --tcp --port 5205 --many
 		# Short connections would run out of ports.
 		at "$c" 1 sysctl -qw net.ipv4.tcp_tw_reuse=1
 	done
 	for c in "${CONTEXTS[@]}"; do
 		end=$((SECONDS + 10))
-		until [ "$(at "$c" 2 ss -Hlntu | grep -cE ':520[1-4] ')" -ge 4 ]; do
+		until [ "$(at "$c" 2 ss -Hlntu | grep -cE ':520[1-5] ')" -ge 5 ]; do
 			[ "$SECONDS" -lt "$end" ] || {
 				cat "$M_TMP/server-$c-"* >&2
 				die "the servers of '$c' do not listen: their messages are above"
@@ -222,7 +229,8 @@ fast_count()
 	done | jq -rs '"\(map(.masqueraded) | add) \(map(.overlay) | add)"'
 }
 
-# What runs at the near end for a kind, in CMD; the server that answers, in SERVER.
+# What runs at the near end for a kind, in CMD; the server that answers, in SERVER;
+# it may add to PIDS (whose CPU time counts) and set ALSO (whose is reported apart), with commas.
 kind_command()
 {
 	local context=$1 kind=$2 seconds=$3 ip perf
@@ -231,10 +239,12 @@ kind_command()
 	perf=("$TOOLS/xmt-perf" client --host "$ip" --seconds "$seconds")
 	CLIENT_CPU=$CPU_A
 	case $kind in
-	tcp1)	SERVER=iperf CMD=(iperf3 -J -c "$ip" -p 5201 -t "$seconds" -P 1) ;;
-	tcp8)	SERVER=iperf CMD=(iperf3 -J -c "$ip" -p 5201 -t "$seconds" -P 8) ;;
+	tcp[1-9]*)
+		SERVER=iperf CMD=(iperf3 -J -c "$ip" -p 5201 -t "$seconds" -P "${kind#tcp}") ;;
 	tcprr)	SERVER=tcp CMD=("${perf[@]}" --mode tcp-rr --port 5202) ;;
+	tcprr*)	SERVER=tcpmany CMD=("${perf[@]}" --mode tcp-rr --port 5205 --flows "${kind#tcprr}") ;;
 	udprr)	SERVER=udp CMD=("${perf[@]}" --mode udp-rr --port 5203) ;;
+	udprr*)	SERVER=udp CMD=("${perf[@]}" --mode udp-rr --port 5203 --flows "${kind#udprr}") ;;
 	crr)	SERVER=tcp CMD=("${perf[@]}" --mode tcp-crr --port 5202) ;;
 	udp)	SERVER=udp2 CMD=("${perf[@]}" --mode udp-stream --port 5204) ;;
 	esac
@@ -255,20 +265,30 @@ SAMPLE_JQ='
 	end) as $r |
 	{ round: $round, context: $context, kind: $kind, value: $r.value,
 	  cpu: ($c.cpu / $r.n * $r.per), cpu_machine: ($c.machine / $r.n * $r.per),
-	  lost: $r.lost, fast: $fast, seconds: $c.wall }'
+	  lost: $r.lost, fast: $fast, seconds: $c.wall }
+	+ if $o.mode == "tcp-rr" or $o.mode == "udp-rr" then $o | { p50_us, p99_us, p999_us, times_us }
+	  else {} end'
+
+# write_sample ROUND CONTEXT KIND FAST
+write_sample()
+{
+	jq -cn --argjson round "$1" --arg context "$2" --arg kind "$3" --argjson fast "$4" \
+		--slurpfile out "$M_TMP/out" --slurpfile cpu "$M_TMP/cpu" "$SAMPLE_JQ"
+}
 
 # measure ROUND CONTEXT KIND SECONDS: appends to SAMPLES and sets VALUE
 measure()
 {
 	local round=$1 context=$2 kind=$3 seconds=$4 fast=null before after
-	local CMD SERVER CLIENT_CPU
+	local CMD SERVER CLIENT_CPU PIDS=$M_KSOFTIRQD ALSO=''
 
 	kind_command "$context" "$kind" "$seconds"
 	[ "$context" != xmasq ] || before=$(fast_count) ||
 		die "xmasqd does not answer: see /run/xmasq-$PREFIX/n*/xmasqd.log"
 	at "$context" 1 taskset -c "$CLIENT_CPU" "${M_NICE[@]}" \
 		"$TOOLS/xmt-cpu" --out "$M_TMP/cpu" "${M_SOFTIRQ[@]}" \
-		--pids "${SERVER_PID[$context:$SERVER]}${M_KSOFTIRQD:+,$M_KSOFTIRQD}" -- \
+		--tree "${SERVER_PID[$context:$SERVER]}" ${PIDS:+--pids "$PIDS"} \
+		${ALSO:+--also "$ALSO"} -- \
 		timeout $((seconds * 2 + 20)) "${CMD[@]}" > "$M_TMP/out" 2> "$M_TMP/err" 9>&- || {
 		tail -n 20 "$M_TMP/err" "$M_TMP/out" "$M_TMP/server-$context-$SERVER.log" >&2
 		die "measuring $kind, $context: '${CMD[*]}' failed: its messages are above"
@@ -278,11 +298,9 @@ measure()
 		fast=$(awk -v b="$before" -v a="$after" 'BEGIN {
 			split(b, x); split(a, y); m = y[1] - x[1]; o = y[2] - x[2]
 			print m + o ? m / (m + o) : 0 }')
-		[ "$kind" = crr ] || check_fast "$kind" "$fast"
+		[[ " ${SHORT_KINDS[*]} " == *" $kind "* ]] || check_fast "$kind" "$fast"
 	fi
-	jq -cn --argjson round "$round" --arg context "$context" --arg kind "$kind" \
-		--argjson fast "$fast" --slurpfile out "$M_TMP/out" --slurpfile cpu "$M_TMP/cpu" \
-		"$SAMPLE_JQ" > "$M_TMP/sample" ||
+	write_sample "$round" "$context" "$kind" "$fast" > "$M_TMP/sample" ||
 		die "measuring $kind, $context: cannot read what '${CMD[*]}' wrote"
 	VALUE=$(jq -r 'if .value < 1000 then .value * 100 | round / 100
 			else "\(.value / 100 | round / 10)k" end' "$M_TMP/sample")
@@ -307,7 +325,7 @@ NOT_FAST=()
 
 check_fast()
 {
-	awk -v f="$2" -v m="$MIN_FAST" 'BEGIN { exit !(f < m) }' || return 0
+	awk -v f="$2" -v m="${MIN_FAST_OF[$1]:-$MIN_FAST}" 'BEGIN { exit !(f < m) }' || return 0
 	NOT_FAST+=("$1: $(awk -v f="$2" 'BEGIN { printf "%.1f %%", f * 100 }')")
 }
 
@@ -344,6 +362,9 @@ interleaved()
 
 declare -A KIND_TEXT=(
 	[tcp1]='TCP 1 stream, Gbit/s' [tcp8]='TCP 8 streams, Gbit/s'
+	[tcp4]='TCP 4 streams, Gbit/s' [tcp16]='TCP 16 streams, Gbit/s' [tcp64]='TCP 64 streams, Gbit/s'
+	[tcprr8]='TCP RR 8 flows /s' [tcprr32]='TCP RR 32 flows /s'
+	[udprr8]='UDP RR 8 flows /s' [udprr32]='UDP RR 32 flows /s'
 	[udp]='UDP stream, Gbit/s' [tcprr]='TCP round trips /s'
 	[udprr]='UDP round trips /s' [crr]='short connections /s'
 )
@@ -383,3 +404,26 @@ capture()
 	wait "$pid" "$server" 2> /dev/null || :
 	unset 'SERVER_PID[tcpdump]' 'SERVER_PID[flow]'
 }
+
+# ---- what a result begins with ----
+
+git_commit()
+{
+	git --no-optional-locks -c safe.directory='*' -C "$ROOT" describe --always --dirty 2> /dev/null ||
+		echo unknown
+}
+
+# result_meta KIND: the machine, and COMMAND, ROUNDS, RUN_SECONDS and LOAD_BEFORE, as JSON
+result_meta()
+{
+	# shellcheck disable=SC2153 # ROUNDS and the like are the caller's
+	jq -n --arg kind "$1" --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --arg kernel "$(uname -r)" \
+		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
+		--argjson cpus "$(nproc)" --arg commit "$(git_commit)" --arg command "$COMMAND" \
+		--argjson rounds "$ROUNDS" --argjson seconds "$RUN_SECONDS" \
+		--arg load_before "$LOAD_BEFORE" --arg load_after "$(cut -d ' ' -f 1 /proc/loadavg)" \
+		'$ARGS.named'
+}
+
+# What root wrote belongs to whoever called sudo.
+give_back() { [ -z "${SUDO_UID:-}" ] || chown -R "$SUDO_UID:${SUDO_GID:-}" "$1"; }

@@ -71,8 +71,11 @@ collect() { scripts/icount.py collect "$BATS_TEST_TMPDIR/meta" "$RAW1" "$RAW2" >
 	local args
 
 	for args in --vm "--vm --icount --kernel 5.10" "--vm --icount --repeat 0" "--vm --icount -o xml" \
-			"--vm --icount --case" "--vm --icount --case (" "--vm --icount --case nosuchcase" "--vm --icount --admit-after 0" \
-			"--vm --icount --json /nonexistent/x.json" "--vm --icount --rounds 3" --icount; do
+			"--vm --icount --case" "--vm --icount --case (" "--vm --icount --case nosuchcase" \
+			"--vm --icount --admit-after 0" "--vm --icount --json /nonexistent/x.json" \
+			"--vm --icount --rounds 3" --icount \
+			"--full --rounds 0" "--apps --only nginx" "--apps --rounds 0" "--apps --full" \
+			"--apps --out" "--growth --only pods" "--growth --seconds x" "--growth --flows 3"; do
 		# shellcheck disable=SC2086 # words
 		run scripts/bench.sh $args
 		echo "$args: $status: $output"
