@@ -529,7 +529,7 @@ level_is() { ctl n1 config -o json | jq -e --arg l "$1" '.log.level == $l' >/dev
 }
 
 # How programs are attached cannot change under a running daemon, and a restart is enough for it.
-@test "reload: another way to attach is refused, and why is said; a restart takes it over, nothing is lost" {
+@test "reload: another way to attach is refused, why is said, nothing is lost; a restart takes it over" {
 	local was other
 
 	has_tcx || skip "allowed: the kernel lacks tcx, there is one way"
@@ -551,13 +551,16 @@ level_is() { ctl n1 config -o json | jq -e --arg l "$1" '.log.level == $l' >/dev
 	log_mark n1
 	kill -HUP "$(pid_of n1)"
 	wait_until 3 logged n1 'configuration read again'
+	live_end '.stall_ms < 500 and (.lost // 0) == 0'
+	live
 	term n1
 	XM_ATTACH=$other launch n1
 	[ "$was" != "$(programs n1 "$NIC"; programs n1 "$P1")" ]
 	XM_ATTACH=$other has_ours n1 "$NIC"
 	XM_ATTACH=$other has_ours n1 "$P1"
 	wait_until 5 all_fast n1 n2
-	live_end '.stall_ms < 500 and (.lost // 0) == 0'
+	# The kernel stops the NIC while a qdisc comes, as it does with the first filters.
+	live_end '.stall_ms < 500 and (.lost // 0) <= 1'
 }
 
 # Nodes may see each other's namespaces: here they do, and where a node is a container.
