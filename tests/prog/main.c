@@ -28,6 +28,7 @@ static const struct {
 	{ "nic_ingress_labels", suite_labels },
 	{ "pod_ingress", suite_pod_ingress },
 	{ "local", suite_local },
+	{ "known", suite_known },
 	{ "life", suite_life },
 	{ "live", suite_live },
 	{ "trace", suite_trace },
