@@ -186,6 +186,44 @@ struct xm_label {
 	__u32 since;
 };
 
+/*
+ * struct xm_fast.tag: 31..2 generation, 0 for an entry that is not in use; bit 1 whether the NIC
+ * receives (or a pod sends) what the entry is for; bit 0 enum xm_proto_idx
+ */
+#define XM_FAST_KIND	       3
+#define XM_FAST_TAG(gen, kind) ((gen) << 2 | (kind))
+#define XM_FAST_BUSY	       0xffffffff /* being written; no generation reaches that */
+
+/**
+ * struct xm_fast - what to do with the packets of a tuple: see tc_prog/fast.h. In no pinned table
+ * @addrs: source and destination address as they are in the packet
+ * @ports: source and destination port as they are in the packet
+ * @tag: see above; written last, atomically
+ * @until: 64-bit jiffies; 0 never used
+ * @to_addrs: the addresses to write
+ * @eth: the Ethernet header to write
+ * @to_ports: the ports to write
+ * @addr_csum: checksum difference of the address change
+ * @port_csum: the same for the port change
+ * @ifindex: where to redirect it
+ * @pod: host-side interface of the pod that may send it; 0 for what the NIC receives
+ * @frame_max: largest frame that every underlay interface takes
+ */
+struct xm_fast {
+	__u64 addrs;
+	__u32 ports;
+	__u32 tag;
+	__u64 until;
+	__u64 to_addrs;
+	__u8 eth[XM_ETH_LEN];
+	__u32 to_ports;
+	__u16 addr_csum;
+	__u16 port_csum;
+	__u32 ifindex;
+	__u32 pod;
+	__u32 frame_max;
+} __attribute__((aligned(64)));
+
 /* What is limited in each second, for each peer: see XM_*_PER_SEC. */
 enum xm_rate {
 	XM_RATE_NACK_TX = 0, /* NACKs sent to it */
@@ -396,6 +434,7 @@ _Static_assert(sizeof(struct xm_flow) == 64, "a flow is one cache line");
 _Static_assert(sizeof(struct xm_admit) == 8, "a cell is swapped as one word");
 _Static_assert(sizeof(struct xm_local) == 12, "local pod layout");
 _Static_assert(sizeof(struct xm_label) == 64, "a label is one cache line");
+_Static_assert(sizeof(struct xm_fast) == 64, "a known tuple is one cache line");
 _Static_assert(sizeof(struct xm_peer) == 64, "a peer is one cache line");
 _Static_assert(sizeof(struct xm_config) == 72, "config layout");
 
@@ -441,6 +480,25 @@ static inline __attribute__((always_inline)) __u32 xm_admit_slot(const struct xm
 	return xm_admit_hash(key->saddr ^ key->daddr, key->sport ^ key->dport, mask);
 }
 
+/* Two words as they are beside each other in a packet. */
+static inline __attribute__((always_inline)) __u64 xm_pair64(__be32 first, __be32 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u64)second << 32 | first;
+#else
+	return (__u64)first << 32 | second;
+#endif
+}
+
+static inline __attribute__((always_inline)) __u32 xm_pair32(__be16 first, __be16 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u32)second << 16 | first;
+#else
+	return (__u32)first << 16 | second;
+#endif
+}
+
 /* Ones' complement sum of 16-bit words, brought back to 16 bits. */
 static inline __attribute__((always_inline)) __u16 xm_csum_fold(__u32 sum)
 {
@@ -459,7 +517,10 @@ static inline __attribute__((always_inline)) __u16 xm_csum_diff32(__u32 from, __
 
 static inline __attribute__((always_inline)) __u16 xm_csum_add(__u16 a, __u16 b)
 {
-	return xm_csum_fold((__u32)a + b);
+	__u32 sum = (__u32)a + b;
+
+	/* One carry is all that two can give. */
+	return (__u16)(sum + (sum >> 16));
 }
 
 #endif

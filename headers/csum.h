@@ -5,10 +5,16 @@
 
 #include "xm_bpf.h"
 
-/* RFC 1624: apply a ones' complement difference to a checksum field. */
+/*
+ * RFC 1624: apply a ones' complement difference to a checksum field. Its equation 3 is
+ * ~(~field + diff); as the complement is what is missing to 65535, that is field - diff with the
+ * borrow taken off once more.
+ */
 static __always_inline __u16 csum_apply(__u16 field, __u16 diff)
 {
-	return ~xm_csum_fold((__u32)(__u16)~field + diff);
+	__s64 d = (__s64)field - diff;
+
+	return (__u16)(d + (d >> 63));
 }
 
 static __always_inline __u16 csum_fold32(__u32 sum)
@@ -23,6 +29,41 @@ enum csum_kind {
 	CSUM_COUNTED,  /* the checksum, and skb->csum has counted the packet's bytes */
 	CSUM_ELSEWHERE /* something else in the packet is completed where it leaves */
 };
+
+/* What is not CHECKSUM_PARTIAL. */
+static __always_inline enum csum_kind csum_kind_whole(struct __sk_buff *skb, __u32 summed,
+						      __u32 field)
+{
+	if (summed == CHECKSUM_NONE && field == offsetof(struct udphdr, check) && skb->gso_size)
+		return CSUM_PSEUDO;
+	return summed == CHECKSUM_COMPLETE ? CSUM_COUNTED : CSUM_WHOLE;
+}
+
+/* csum_start and csum_offset in one word, as the kernel has them. */
+static __always_inline __u32 csum_place(__u32 start, __u32 offset)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (offset << 16) + start;
+#else
+	return (start << 16) + offset;
+#endif
+}
+
+/* csum_kind() where the kernel has no bpf_cast_to_kern_ctx(). */
+XM_CALLED enum csum_kind csum_kind_probed(struct __sk_buff *skb, __u32 l4, __u32 field)
+{
+	struct sk_buff *k = (struct sk_buff *)skb;
+	__u32 summed = BPF_CORE_READ_BITFIELD_PROBED(k, ip_summed);
+
+	if (summed == CHECKSUM_PARTIAL)
+		return BPF_CORE_READ(k, csum) == csum_place((__u32)(BPF_CORE_READ(k, data) -
+								    BPF_CORE_READ(k, head)) +
+								    l4,
+							    field)
+			       ? CSUM_PSEUDO
+			       : CSUM_ELSEWHERE;
+	return csum_kind_whole(skb, summed, field);
+}
 
 /**
  * csum_kind() - of a frame whose L4 header is at @l4 and its checksum field at @l4 + @field
@@ -41,26 +82,18 @@ enum csum_kind {
  */
 static __always_inline enum csum_kind csum_kind(struct __sk_buff *skb, __u32 l4, __u32 field)
 {
-	__u32 summed, start, offset;
 	struct sk_buff *k;
+	__u32 summed;
 
-	if (bpf_cast_to_kern_ctx) {
-		k = bpf_cast_to_kern_ctx(skb);
-		summed = BPF_CORE_READ_BITFIELD(k, ip_summed);
-		start = k->csum_start - (__u32)(k->data - k->head);
-		offset = k->csum_offset;
-	} else {
-		k = (struct sk_buff *)skb;
-		summed = BPF_CORE_READ_BITFIELD_PROBED(k, ip_summed);
-		start = BPF_CORE_READ(k, csum_start) -
-			(__u32)(BPF_CORE_READ(k, data) - BPF_CORE_READ(k, head));
-		offset = BPF_CORE_READ(k, csum_offset);
-	}
+	if (!bpf_cast_to_kern_ctx)
+		return csum_kind_probed(skb, l4, field);
+	k = bpf_cast_to_kern_ctx(skb);
+	summed = SKB_IP_SUMMED(k);
 	if (summed == CHECKSUM_PARTIAL)
-		return start == l4 && offset == field ? CSUM_PSEUDO : CSUM_ELSEWHERE;
-	if (summed == CHECKSUM_NONE && field == offsetof(struct udphdr, check) && skb->gso_size)
-		return CSUM_PSEUDO;
-	return summed == CHECKSUM_COMPLETE ? CSUM_COUNTED : CSUM_WHOLE;
+		return k->csum == csum_place((__u32)(k->data - k->head) + l4, field)
+			       ? CSUM_PSEUDO
+			       : CSUM_ELSEWHERE;
+	return csum_kind_whole(skb, summed, field);
 }
 
 /* Offset of the checksum field in the L4 header. */

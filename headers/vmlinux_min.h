@@ -15,8 +15,9 @@
 struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
-	__u16 csum_start;  /* offset from head, meaningful with CHECKSUM_PARTIAL */
-	__u16 csum_offset; /* of the field, from csum_start */
+	/* With CHECKSUM_PARTIAL, csum_start (offset from head) and csum_offset (of the field, from
+	 * there): the kernel has them in a union with this. */
+	__u32 csum;
 	__u8 ip_summed : 2;
 };
 
@@ -26,6 +27,13 @@ struct sk_buff {
 #define CHECKSUM_NONE	  0
 #define CHECKSUM_COMPLETE 2
 #define CHECKSUM_PARTIAL  3
+
+/* One byte and two shifts: BPF_CORE_READ_BITFIELD() asks for the size of the field's type while the
+ * program runs, and keeps the result on the stack. */
+#define SKB_IP_SUMMED(k)                                                                \
+	((__u32)((__u64) * ((const __u8 *)(k) + __CORE_RELO(k, ip_summed, BYTE_OFFSET)) \
+			 << __CORE_RELO(k, ip_summed, LSHIFT_U64) >>                    \
+		 __CORE_RELO(k, ip_summed, RSHIFT_U64)))
 
 /* The kernel's own view of a program's context, inlined by the verifier. The kernel has it
  * since 6.2, but takes a test of its address only since 6.4: 6.2 and 6.3 refuse the

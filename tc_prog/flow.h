@@ -23,6 +23,13 @@ static __always_inline struct xm_flow *flow_find(const struct xm_flow_key *key)
 	return bpf_map_lookup_elem(&xm_flows, key);
 }
 
+/* It takes the overlay, until the peers agree (again). */
+static __always_inline void flow_unready(const struct xm_flow_key *key, struct xm_flow *f)
+{
+	f->stage = XM_STAGE_NEW;
+	fast_drop_out(key);
+}
+
 /* Both leases hold. */
 static __always_inline int flow_seen(const struct xm_flow *f, __u32 now)
 {
@@ -81,9 +88,11 @@ static __always_inline void flow_tcp_edge(const struct xm_flow_key *key, __u8 tc
 		f->out_until = now;
 		f->in_until = now;
 		f->ended = 0;
+		fast_drop_out(key);
 		note(XM_R_FLOW_RESET);
 	} else if (!f->ended) {
 		f->ended = 1;
+		fast_drop_out(key);
 		note(XM_R_FLOW_END);
 	}
 }
@@ -118,10 +127,10 @@ static __always_inline void flow_demote(struct xm_label *e, int hold)
 		/* The owner keeps the label but has to tell it again: masqueraded packets
 		 * that the peer sent before it lost the label are still arriving, and
 		 * prove nothing. */
-		f->stage = XM_STAGE_NEW;
+		flow_unready(&key, f);
 		note(XM_R_FLOW_DEMOTED);
 	}
-	e->acked = 0;
+	label_unack(e);
 }
 
 /* Owner: the peer's first masqueraded packet with this label. */

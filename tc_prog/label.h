@@ -13,8 +13,7 @@
 #ifndef XM_LABEL_H
 #define XM_LABEL_H
 
-#include "csum.h"
-#include "maps.h"
+#include "fast.h"
 
 static __always_inline struct xm_label *label_slot(__be32 peer, __u16 label, __u32 idx)
 {
@@ -51,11 +50,25 @@ static __always_inline void label_key(const struct xm_label *e, struct xm_flow_k
 	key->pad[2] = 0;
 }
 
+/* What was granted for this label's packets is taken back; the change to @e comes before. */
+static __always_inline void label_forget(const struct xm_label *e, __u64 tag)
+{
+	fast_drop_in(e, tag >> 32, tag >> 16 & 0xffff,
+		     (tag >> 8 & 0xff) == IPPROTO_TCP ? XM_TCP : XM_UDP);
+}
+
 static __always_inline void label_free(struct xm_label *e, __u32 now)
 {
 	/* Never 0, which means never used, and never in the future. */
 	e->freed_at = (now - 1) | 1;
-	__sync_lock_test_and_set(&e->tag, 0);
+	label_forget(e, __sync_lock_test_and_set(&e->tag, 0));
+}
+
+/* Owner: the peer's next masqueraded packet has to be seen. */
+static __always_inline void label_unack(struct xm_label *e)
+{
+	e->acked = 0;
+	label_forget(e, e->tag);
 }
 
 /* Gives up the label of a flow, if the flow still holds it. */
@@ -94,7 +107,7 @@ static __always_inline int label_install(const struct xm_flow_key *key, const st
 	if (e->tag == used && label_is_flow(e, key)) {
 		/* Ours from before the flow's entry was lost: it has to be told again. */
 		if (owner) {
-			e->acked = 0;
+			label_unack(e);
 			e->since = now;
 		}
 		return 0;
@@ -128,6 +141,8 @@ static __always_inline int label_install(const struct xm_flow_key *key, const st
 	e->acked = 0;
 	e->since = now;
 	__sync_lock_test_and_set(&e->tag, used);
+	if (was)
+		label_forget(e, was);
 	return 0;
 }
 

@@ -13,27 +13,8 @@ static __always_inline enum xm_reason to_overlay(struct xm_flow *f, __u32 now, e
 	return why;
 }
 
-/* The most that is in front of a segment's payload. */
-#define TCP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + 60)
-#define UDP_SEGMENT_HEAD (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
-
 /*
- * Whether an underlay interface may not take this frame, or the segments that it will be cut into:
- * nothing checks that behind a redirect, and what is too large is lost there. The overlay knows
- * what to do with it.
- */
-static __always_inline int maybe_too_big(struct __sk_buff *skb, __u32 idx)
-{
-	__u32 max = nic_frame_max;
-
-	if (skb->len <= max)
-		return 0;
-	return !skb->gso_size ||
-	       skb->gso_size + (idx == XM_TCP ? TCP_SEGMENT_HEAD : UDP_SEGMENT_HEAD) > max;
-}
-
-/*
- * The same for certain. @inside: we are in the pod's namespace, where this number may be that of
+ * As maybe_too_big(), for certain. @inside: we are in the pod's namespace, where this number may be that of
  * another interface, so that nobody can be asked.
  */
 static __always_inline int is_too_big(struct __sk_buff *skb, __u32 idx, __u32 ifindex, int inside)
@@ -152,17 +133,53 @@ static __always_inline int flow_is_fast(const struct xm_flow *f, __u32 pod, __u3
 	return p && p->gen == f->peer_gen && now < p->up_until[idx];
 }
 
+/**
+ * masquerade_learn() - have the packets of a flow known that has just been found to be fast
+ * @tag: as it was before the flow was looked up
+ */
+XM_CALLED int masquerade_learn(struct xm_flow *f, __u64 addrs, __u32 ports, __u32 tag, __u32 pod)
+{
+	__u64 now = bpf_jiffies64(), until;
+	__u32 left, idx = tag & XM_UDP;
+	struct xm_fast *e;
+	struct xm_peer *p;
+
+	p = peer_slot(f->peer_idx);
+	if (!p)
+		return 0;
+	e = fast_claim(addrs, ports, tag, now);
+	if (!e)
+		return 0;
+	left = min_u32(f->out_until - (__u32)now, f->in_until - (__u32)now);
+	left = min_u32(left, f->renew_at - (__u32)now);
+	until = p->up_until[idx];
+	e->until = until < now + left ? until : now + left;
+	fast_fill(e, f->eth, &f->node, &f->sport, f->nic_ifindex);
+	e->addr_csum = f->addr_csum;
+	e->port_csum = f->port_csum;
+	e->pod = pod;
+	e->frame_max = nic_frame_max;
+	fast_publish(e, tag);
+	/* Also when a lease was over in between, whose time that is left was a large number. */
+	if (!fast_holds(e, f->eth, &f->node, &f->sport, f->nic_ifindex) || !flow_is_ready(f) ||
+	    !flow_is_fast(f, pod, idx))
+		fast_unpublish(e, tag);
+	return 0;
+}
+
 static __always_inline enum xm_reason masquerade_frame(struct __sk_buff *skb, void *data, __u32 idx,
-						       __u32 pod, __u32 *ifindex)
+						       __u32 pod, __u32 *ifindex, int learn)
 {
 	struct xm_flow_key key = {
 		.proto = idx == XM_TCP ? IPPROTO_TCP : IPPROTO_UDP,
 	};
+	__u64 addrs = *(__u64 *)(data + FAST_ADDRS);
+	__u32 ports = *(__u32 *)(data + FAST_PORTS), tag = fast_present(FAST_OUT | idx);
 	enum csum_kind kind;
 	struct xm_flow *f;
 
-	*(__u64 *)&key.saddr = *(__u64 *)(data + FAST_ADDRS);
-	*(__u32 *)&key.sport = *(__u32 *)(data + FAST_PORTS);
+	*(__u64 *)&key.saddr = addrs;
+	*(__u32 *)&key.sport = ports;
 	f = flow_find(&key);
 	if (!f)
 		return policy_on ? XM_R_NONE : admit_count(skb, &key);
@@ -179,35 +196,38 @@ static __always_inline enum xm_reason masquerade_frame(struct __sk_buff *skb, vo
 		       f->port_csum);
 	*ifindex = f->nic_ifindex;
 	skb->mark = cfg.mark;
+	if (learn)
+		masquerade_learn(f, addrs, ports, tag, pod);
 	return XM_R_MASQUERADED;
 }
 
 /**
  * masquerade_fast() - masquerade_any() for packets of a flow that is well
+ * @learn: have fast_known() know the next ones
  *
  * Also takes those that have no flow, unless there are rules to be asked first. Never does what
  * masquerade_any() would not do. Return: as that, or XM_R_NONE with the packet untouched.
  */
 static __always_inline enum xm_reason masquerade_fast(struct __sk_buff *skb, __u32 pod,
-						      __u32 *ifindex)
+						      __u32 *ifindex, int learn)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
 	switch (fast_frame(skb, data, end)) {
 	case XM_TCP:
-		return masquerade_frame(skb, data, XM_TCP, pod, ifindex);
+		return masquerade_frame(skb, data, XM_TCP, pod, ifindex, learn);
 	case XM_UDP:
-		return masquerade_frame(skb, data, XM_UDP, pod, ifindex);
+		return masquerade_frame(skb, data, XM_UDP, pod, ifindex, learn);
 	default:
 		return XM_R_NONE;
 	}
 }
 
-/* As masquerade_any(); XM_R_POLICY_DENIED means drop */
+/* As masquerade_any(), for what fast_known() does not know; XM_R_POLICY_DENIED means drop */
 static __always_inline enum xm_reason masquerade(struct __sk_buff *skb, __u32 pod, int inside,
 						 __u32 *ifindex)
 {
-	enum xm_reason r = masquerade_fast(skb, pod, ifindex);
+	enum xm_reason r = masquerade_fast(skb, pod, ifindex, 1);
 
 	if (r)
 		return r;

@@ -262,13 +262,13 @@ XM_CALLED enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
 	return r == XM_R_RESTORED ? r : nic_ingress_rest(skb, r);
 }
 
-/* Restore what is ours, learn from what is the overlay's. @ifindex: see nic_restore() */
+/* Restore what is ours, learn from what is the overlay's; for what fast_known() does not know. @ifindex: see nic_restore() */
 static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
 {
 	/* Some drivers leave the headers in a page fragment. */
 	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
 		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
-	if (restore_fast(skb, ifindex))
+	if (restore_fast(skb, ifindex, 1))
 		return XM_R_RESTORED;
 	if (nic_is_cold(skb))
 		return XM_R_NONE;

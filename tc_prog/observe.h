@@ -52,10 +52,11 @@ static __always_inline void outer_sport_set(struct __sk_buff *skb, __be16 from, 
  * owner has to be answered anew. A lease of our own that is over may be renewed by a delivery before the
  * other node's is: then both agree anew, or a packet would be sent that is refused over there.
  */
-static __always_inline void label_doubtful(struct xm_flow *f, int owner, __u32 now)
+static __always_inline void label_doubtful(const struct xm_flow_key *key, struct xm_flow *f,
+					   int owner, __u32 now)
 {
-	if (owner || !xm_before(now, f->in_until))
-		f->stage = XM_STAGE_NEW;
+	if (f->stage != XM_STAGE_NEW && (owner || !xm_before(now, f->in_until)))
+		flow_unready(key, f);
 }
 
 /* Owner: an overlay packet that tells no label must not look as if it did. */
@@ -101,8 +102,8 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 			/* What the peer sent with it would be refused: have its next packets take
 			 * the overlay, whose delivery renews the lease. */
 			if (!xm_before(now, e->until)) {
-				f->stage = XM_STAGE_NEW;
-				e->acked = 0;
+				flow_unready(key, f);
+				label_unack(e);
 				return 0;
 			}
 			if (f->stage == XM_STAGE_NEW) {
@@ -113,7 +114,7 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 			 * mixed for longer than until here. */
 			flow_set_label(key, f, f->label, 1);
 			if (f->stage == XM_STAGE_TOLD)
-				e->acked = 0;
+				label_unack(e);
 			if (f->stage != XM_STAGE_TOLD || now - e->since < 4 * cfg.lease)
 				return f->label;
 			/* Told again and again, and no answer: over there its slot may be
@@ -121,7 +122,7 @@ static __always_inline __u16 label_to_tell(const struct xm_flow_key *key, struct
 			label_free(e, now);
 		}
 		/* Given up, or lost by hand: what the peer knows is void. */
-		f->stage = XM_STAGE_NEW;
+		flow_unready(key, f);
 		f->label = 0;
 	}
 	if (!flow_seen(f, now))
@@ -185,6 +186,7 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 		   f->peer != o->daddr) {
 		label_release(&t->key, f, t->idx, now);
 		flow_start(&t->key, f, o->saddr, o->daddr, peer_idx, p->gen, now);
+		fast_drop_out(&t->key);
 		note(XM_R_FLOW_RESET);
 	}
 	if (f->ended)
@@ -192,13 +194,15 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 
 	bpf_skb_load_bytes(skb, 0, f->eth, XM_ETH_LEN);
 	f->nic_ifindex = skb->ifindex;
+	if (f->stage == XM_STAGE_READY)
+		fast_drop_out(&t->key);
 	if (now - f->pod_out < cfg.renew) {
 		f->out_until = now + cfg.lease;
 		f->renew_at = now + cfg.renew;
 		note(XM_R_LEASE_OUT);
 	}
 	if (!peer_up(p, t->idx))
-		label_doubtful(f, owner, now);
+		label_doubtful(&t->key, f, owner, now);
 	else if (owner)
 		label = label_to_tell(&t->key, f, t->idx, now);
 tell:
@@ -218,6 +222,7 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 {
 	__u32 ifindex = f->pod_ifindex;
 	struct xm_pod *pod;
+	int same;
 
 	pod = bpf_map_lookup_elem(&xm_pods, &ifindex);
 	if (!pod)
@@ -226,7 +231,7 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 		label_release(key, f, idx, now);
 	if (label_install(key, f, pod, label, idx, 0, now)) {
 		note(XM_R_LABEL_CONFLICT);
-		f->stage = XM_STAGE_NEW;
+		flow_unready(key, f);
 		return;
 	}
 	if (f->label != label || f->stage != XM_STAGE_READY) {
@@ -236,9 +241,12 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
 		note(XM_R_LABEL_LEARNED);
 		note(XM_R_FLOW_ACTIVE);
 	}
+	same = f->label == label;
 	/* Written again each time: see label_to_tell(). */
 	flow_set_label(key, f, label, 0);
 	f->stage = XM_STAGE_READY;
+	if (!same)
+		fast_drop_out(key);
 }
 
 /*
@@ -246,11 +254,11 @@ static __always_inline void label_read(const struct xm_flow_key *key, struct xm_
  * label in each of them while it would restore its packets, so it would not, and may give the
  * label to another flow after a rest: not one packet more with it.
  */
-static __always_inline void label_unread(struct xm_flow *f)
+static __always_inline void label_unread(const struct xm_flow_key *key, struct xm_flow *f)
 {
 	if (f->stage != XM_STAGE_READY)
 		return;
-	f->stage = XM_STAGE_NEW;
+	flow_unready(key, f);
 	note(XM_R_FLOW_DEMOTED);
 }
 
@@ -303,7 +311,7 @@ static __always_inline void observe_ingress(struct __sk_buff *skb, const struct 
 	if (is_owner(o->daddr, o->saddr))
 		return;
 	if (!is_label(label))
-		label_unread(f);
+		label_unread(&key, f);
 	else if (peer_up(p, t->idx))
 		label_read(&key, f, label, t->idx, now);
 }
@@ -339,6 +347,7 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	struct parsed pkt;
 	struct xm_pod pod, *known;
 	struct xm_peer *p;
+	int same;
 
 	if (delivers_cold(skb) || parse_frame(skb, &pkt))
 		return;
@@ -380,9 +389,12 @@ static __always_inline void observe_delivery(struct __sk_buff *skb)
 	e = label_find(f->peer, f->label, pkt.idx);
 	if (!e || !label_is_flow(e, &key))
 		return;
+	same = eth_equal(e->eth, pod.eth) && e->pod_ifindex == ifindex;
 	memcpy(e->eth, pod.eth, XM_ETH_LEN);
 	e->pod_ifindex = ifindex;
 	e->until = f->in_until;
+	if (!same)
+		label_forget(e, e->tag);
 }
 
 #endif

@@ -70,9 +70,12 @@ static __always_inline void policy_end(const struct xm_policy_packet *p, __u32 i
 	f->out_until = now;
 	f->in_until = now;
 	f->pod_out = now - 2 * cfg.lease;
+	fast_drop_out(&key);
 	e = label_find(f->peer, f->label, idx);
-	if (f->label && e && label_is_flow(e, &key))
+	if (f->label && e && label_is_flow(e, &key)) {
 		e->until = now;
+		label_forget(e, e->tag);
+	}
 }
 
 static __always_inline enum xm_reason policy(struct __sk_buff *skb, __u32 ifindex, int in)

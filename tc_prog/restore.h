@@ -52,23 +52,60 @@ static __always_inline enum xm_reason restore(struct __sk_buff *skb, struct pars
 	return XM_R_RESTORED;
 }
 
-static __always_inline int restore_frame(struct __sk_buff *skb, void *data, __u32 idx,
-					 __u32 *ifindex)
+static __always_inline int label_is_fast(const struct xm_label *e, int owner)
 {
+	const __u16 *state = (const __u16 *)&e->owner; /* and @acked */
+	const __u8 want[2] = { owner, owner };
+
+	return *state == *(const __u16 *)want && xm_before(now32(), e->until);
+}
+
+/**
+ * restore_learn() - have the packets of a label known that has just been found to be fast
+ * @tag: as it was before the label was looked up
+ */
+XM_CALLED int restore_learn(struct xm_label *e, __u64 addrs, __u32 ports, __u32 tag)
+{
+	__u64 now = bpf_jiffies64(), is = *(volatile __u64 *)&e->tag;
+	struct xm_fast *k;
+
+	k = fast_claim(addrs, ports, tag, now);
+	if (!k)
+		return 0;
+	k->until = now + (e->until - (__u32)now);
+	fast_fill(k, e->eth, &e->saddr, &e->sport, e->pod_ifindex);
+	k->addr_csum = e->addr_csum;
+	k->port_csum = e->port_csum;
+	k->pod = 0;
+	k->frame_max = 0;
+	fast_publish(k, tag);
+	/* Also when the lease was over in between: see masquerade_learn(). */
+	if (!fast_holds(k, e->eth, &e->saddr, &e->sport, e->pod_ifindex) ||
+	    *(volatile __u64 *)&e->tag != is || (is & 0xff) != XM_TAG_USED ||
+	    !label_is_fast(e, e->owner))
+		fast_unpublish(k, tag);
+	return 0;
+}
+
+static __always_inline int restore_frame(struct __sk_buff *skb, void *data, __u32 idx,
+					 __u32 *ifindex, int learn)
+{
+	__u32 tag = fast_present(FAST_IN | idx);
 	const __be16 *ports = data + FAST_PORTS;
 	const __be32 *addrs = data + FAST_ADDRS;
 	__u16 sport = ports[0], dport = ports[1];
-	const __u16 *state;
 	enum csum_kind kind;
 	struct xm_label *e;
 	__u32 label;
-	__u8 want[2] = { 0, 0 };
+	__u64 was;
+	int owner;
 
 	if (dport == cfg.masq_port) {
 		label = (__u32)bpf_ntohs(sport) - XM_LABEL_PORT_BASE;
+		owner = 0;
 	} else if (sport == cfg.masq_port) {
 		label = (__u32)bpf_ntohs(dport) - XM_LABEL_PORT_BASE;
-		want[0] = want[1] = 1;
+		owner = 1;
 	} else {
 		return 0;
 	}
@@ -77,33 +114,36 @@ static __always_inline int restore_frame(struct __sk_buff *skb, void *data, __u3
 	e = label_find(addrs[0], label, idx);
 	if (!e)
 		return 0;
-	state = (const __u16 *)&e->owner; /* and @acked */
-	if (*state != *(const __u16 *)want || e->node != addrs[1] || !xm_before(now32(), e->until))
+	if (e->node != addrs[1] || !label_is_fast(e, owner))
 		return 0;
 	kind = csum_kind(skb, FAST_PORTS, csum_field(idx));
 	if (kind == CSUM_ELSEWHERE)
 		return 0;
+	was = *(const __u64 *)addrs;
 	fast_rewrite(data, e->eth, &e->saddr, &e->sport, e->addr_csum);
 	l4_csum_update(skb, data + FAST_PORTS + csum_field(idx), kind, idx, e->addr_csum,
 		       e->port_csum);
 	*ifindex = e->pod_ifindex;
+	if (learn)
+		restore_learn(e, was, xm_pair32(sport, dport), tag);
 	return 1;
 }
 
 /**
  * restore_fast() - nic_restore() for packets of a label that is well
+ * @learn: have fast_known() know the next ones
  *
  * Never does what nic_restore() would not do. Return: whether it did, else the packet is untouched.
  */
-static __always_inline int restore_fast(struct __sk_buff *skb, __u32 *ifindex)
+static __always_inline int restore_fast(struct __sk_buff *skb, __u32 *ifindex, int learn)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
 	switch (fast_frame(skb, data, end)) {
 	case XM_TCP:
-		return restore_frame(skb, data, XM_TCP, ifindex);
+		return restore_frame(skb, data, XM_TCP, ifindex, learn);
 	case XM_UDP:
-		return restore_frame(skb, data, XM_UDP, ifindex);
+		return restore_frame(skb, data, XM_UDP, ifindex, learn);
 	default:
 		return 0;
 	}

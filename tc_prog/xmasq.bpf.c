@@ -13,6 +13,7 @@
  * Entry points only: they turn a reason into a verdict and a count. What is not ours
  * returns TC_ACT_UNSPEC, so that other programs on the hook run as if we were not there.
  *
+ *   fast.h         both ways, for packets that are known
  *   masquerade.h   pod's packet to node packet
  *   local.h        pod's packet to another pod of this node
  *   nic.h          what is what at the NIC
@@ -35,6 +36,21 @@ char _license[] SEC("license") = "GPL";
  *   xmasq_rpeer_egress   rpeer:  container-side interface, TC egress, in the pod's namespace;
  *                        needs the kernel patch. One instance for each pod
  */
+/* Read once more, which is cheaper than a register for it all the way. */
+static __always_inline __u32 skb_len(struct __sk_buff *skb)
+{
+	return *(volatile __u32 *)&skb->len;
+}
+
+static __always_inline int pod_known(struct __sk_buff *skb, __u32 pod, __u32 *ifindex)
+{
+	if (!fast_known(skb, FAST_OUT, pod, ifindex))
+		return 0;
+	skb->mark = cfg.mark;
+	count_bytes(XM_R_MASQUERADED, skb_len(skb));
+	return 1;
+}
+
 static __always_inline enum xm_reason pod_sends(struct __sk_buff *skb, __u32 pod, int inside,
 						__u32 *ifindex)
 {
@@ -52,8 +68,7 @@ static __always_inline int not_ours(enum xm_reason r)
 	return r == XM_R_POLICY_DENIED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-SEC("tc")
-int xmasq_pod_egress(struct __sk_buff *skb)
+XM_CALLED int pod_egress(struct __sk_buff *skb)
 {
 	__u32 ifindex = 0;
 	enum xm_reason r;
@@ -71,12 +86,21 @@ int xmasq_pod_egress(struct __sk_buff *skb)
 	return bpf_redirect_peer(ifindex, 0);
 }
 
+SEC("tc")
+int xmasq_pod_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex;
+
+	if (pod_known(skb, skb->ifindex, &ifindex))
+		return bpf_redirect(ifindex, 0);
+	return pod_egress(skb);
+}
+
 /*
  * The same for a netkit pair, which runs its program where the pod transmits: no redirect leads from
  * there into another pod but through the host side of that.
  */
-SEC("?tc")
-int xmasq_netkit_egress(struct __sk_buff *skb)
+XM_CALLED int netkit_egress(struct __sk_buff *skb)
 {
 	__u32 ifindex = 0;
 	enum xm_reason r;
@@ -92,23 +116,43 @@ int xmasq_netkit_egress(struct __sk_buff *skb)
 	return not_ours(r);
 }
 
+SEC("?tc")
+int xmasq_netkit_egress(struct __sk_buff *skb)
+{
+	__u32 ifindex;
+
+	if (pod_known(skb, skb->ifindex, &ifindex))
+		return bpf_redirect(ifindex, 0);
+	return netkit_egress(skb);
+}
+
 /*
  * Not loaded by itself: the kernel may lack bpf_redirect_rpeer(), and no test of its address
  * is possible, since kernels before 6.4 refuse one when they do have it.
  */
-SEC("?tc")
-int xmasq_rpeer_egress(struct __sk_buff *skb)
+XM_CALLED int rpeer_egress(struct __sk_buff *skb, __u32 pod)
 {
 	__u32 ifindex = 0;
 	enum xm_reason r;
 
-	r = pod_sends(skb, instance_pod(), 1, &ifindex);
+	r = pod_sends(skb, pod, 1, &ifindex);
 	if (r == XM_R_LOCAL)
 		skb->mark = cfg.mark;
 	else if (r != XM_R_MASQUERADED)
 		return not_ours(r);
 	/* As a veth pair does on the way out of a namespace (____dev_forward_skb()): what the pod
 	 * chose is not for the node's queues. */
+	skb->priority = 0;
+	return bpf_redirect_rpeer(ifindex, 0);
+}
+
+SEC("?tc")
+int xmasq_rpeer_egress(struct __sk_buff *skb)
+{
+	__u32 pod = instance_pod(), ifindex;
+
+	if (!pod_known(skb, pod, &ifindex))
+		return rpeer_egress(skb, pod);
 	skb->priority = 0;
 	return bpf_redirect_rpeer(ifindex, 0);
 }
@@ -139,8 +183,9 @@ int xmasq_pod_ingress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* Packets leaving the node that are not ours: underlay NIC, egress. */
-static __always_inline int others_leave(struct __sk_buff *skb)
+/* Packets leaving the node that are not ours: underlay NIC, egress. Called, so that what it needs of the
+ * stack and of registers costs ours nothing. */
+XM_CALLED int others_leave(struct __sk_buff *skb)
 {
 	enum xm_reason r = nic_egress(skb);
 
@@ -174,9 +219,7 @@ int xmasq_nic_first(struct __sk_buff *skb)
 	return skb->mark == cfg.mark ? TC_ACT_UNSPEC : others_leave(skb);
 }
 
-/* Packets arriving at the node: underlay NIC, ingress. */
-SEC("tc")
-int xmasq_nic_ingress(struct __sk_buff *skb)
+XM_CALLED int nic_arrives(struct __sk_buff *skb)
 {
 	__u32 ifindex = 0, len = skb->len;
 	enum xm_reason r;
@@ -190,6 +233,18 @@ int xmasq_nic_ingress(struct __sk_buff *skb)
 	if (r == XM_R_NACK_TX)
 		return bpf_redirect(skb->ifindex, 0);
 	return TC_ACT_SHOT;
+}
+
+/* Packets arriving at the node: underlay NIC, ingress. */
+SEC("tc")
+int xmasq_nic_ingress(struct __sk_buff *skb)
+{
+	__u32 ifindex;
+
+	if (!fast_known(skb, FAST_IN, 0, &ifindex))
+		return nic_arrives(skb);
+	count_bytes(XM_R_RESTORED, skb_len(skb));
+	return bpf_redirect_peer(ifindex, 0);
 }
 
 /* Not attached: run by the daemon to relate jiffies to its own clock. */

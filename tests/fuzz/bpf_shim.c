@@ -311,8 +311,6 @@ void shim_save(struct shim_state *s)
 	ctx.data = 0;
 	ctx.data_end = pkt.n_linear;
 	put(s, &ctx, sizeof(ctx));
-	put(s, &pkt.kern.csum_start, sizeof(pkt.kern.csum_start));
-	put(s, &pkt.kern.csum_offset, sizeof(pkt.kern.csum_offset));
 	put(s, &pkt.kern.ip_summed, sizeof(pkt.kern.ip_summed));
 	put(s, &pkt.kern.csum, sizeof(pkt.kern.csum));
 	put(s, frame, shim_frame(frame));
@@ -330,8 +328,6 @@ void shim_load(const struct shim_state *s)
 	size_t at = 0;
 
 	get(s, &at, &ctx, sizeof(ctx));
-	get(s, &at, &pkt.kern.csum_start, sizeof(pkt.kern.csum_start));
-	get(s, &at, &pkt.kern.csum_offset, sizeof(pkt.kern.csum_offset));
 	get(s, &at, &pkt.kern.ip_summed, sizeof(pkt.kern.ip_summed));
 	get(s, &at, &pkt.kern.csum, sizeof(pkt.kern.csum));
 	get(s, &at, frame, ctx.len);

@@ -55,6 +55,7 @@ struct __sk_buff {
 	__u32 mark;
 	__u32 protocol;
 	__u32 vlan_present;
+	__u32 vlan_proto;
 	__u32 priority;
 	__u32 ingress_ifindex;
 	__u32 ifindex;
@@ -68,10 +69,14 @@ struct __sk_buff {
 struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
-	__u16 csum_start;
-	__u16 csum_offset;
+	union {
+		__u32 csum;
+		struct {
+			__u16 csum_start;
+			__u16 csum_offset;
+		};
+	};
 	__u8 ip_summed;
-	__u32 csum;
 };
 
 /* A null pointer stands for a kernel that does not have it. */
@@ -80,7 +85,7 @@ extern void *(*bpf_cast_to_kern_ctx)(void *obj);
 void *shim_kern_ctx(void *skb);
 const struct sk_buff *shim_probe(const void *skb);
 
-#define BPF_CORE_READ_BITFIELD(k, field)	((k)->field)
+#define SKB_IP_SUMMED(k)			((k)->ip_summed)
 #define BPF_CORE_READ_BITFIELD_PROBED(k, field) (shim_probe(k)->field)
 #define BPF_CORE_READ(k, field)			(shim_probe(k)->field)
 

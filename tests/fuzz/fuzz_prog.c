@@ -280,9 +280,10 @@ static bool same(const struct shim_state *a, const struct shim_state *b)
 	return a->len == b->len && !memcmp(a->bytes, b->bytes, a->len);
 }
 
-/* From @was, and back to it. */
-static void compare_paths(struct __sk_buff *skb, enum hook hook)
+/* From @was, and back to it. @known: what the table of known tuples says, instead of the flow */
+static void compare_paths(struct __sk_buff *skb, enum hook hook, bool known)
 {
+	enum xm_reason fast_reason = hook == NIC_INGRESS ? XM_R_RESTORED : XM_R_MASQUERADED;
 	__u32 to[2] = { 0, 0 }, idx;
 	struct parsed p;
 	enum xm_reason r;
@@ -292,10 +293,18 @@ static void compare_paths(struct __sk_buff *skb, enum hook hook)
 	idx = fast_frame(skb, (void *)skb->data, (void *)skb->data_end);
 	if (idx != XM_PROTOS)
 		MUST(!parse_frame(skb, &p) && !p.tcp_flags && p.idx == idx);
-	if (hook == NIC_INGRESS)
-		did = restore_fast(skb, &to[0]) ? XM_R_RESTORED : XM_R_NONE;
+	if (known)
+		did = fast_known(skb, hook == NIC_INGRESS ? FAST_IN : FAST_OUT,
+				 hook == NIC_INGRESS ? 0 : skb->ifindex, &to[0])
+			      ? fast_reason
+			      : XM_R_NONE;
+	else if (hook == NIC_INGRESS)
+		did = restore_fast(skb, &to[0], 0) ? XM_R_RESTORED : XM_R_NONE;
 	else
-		did = masquerade_fast(skb, skb->ifindex, &to[0]);
+		did = masquerade_fast(skb, skb->ifindex, &to[0], 0);
+	/* Its caller's part. */
+	if (known && did == XM_R_MASQUERADED)
+		skb->mark = MARK;
 	shim_save(&fast);
 	if (!did) {
 		MUST(same(&fast, &was) && !to[0]);
@@ -469,8 +478,10 @@ static void run(struct step *s, struct fuzz_in *in)
 	csum_was = shim_kernel()->csum;
 	look(&before, skb, &v);
 	shim_save(&was);
-	if (s->hook != NIC_EGRESS && s->hook != POD_INGRESS)
-		compare_paths(skb, s->hook);
+	if (s->hook != NIC_EGRESS && s->hook != POD_INGRESS) {
+		compare_paths(skb, s->hook, false);
+		compare_paths(skb, s->hook, true);
+	}
 	if (s->hook == NIC_EGRESS || s->hook == NIC_INGRESS)
 		compare_looks(skb, s->hook);
 
@@ -558,6 +569,7 @@ static void set_up(void)
 	shim_variable(&admit_after, sizeof(admit_after));
 	shim_variable(&strangers_win, sizeof(strangers_win));
 	shim_variable(&strangers_cnt, sizeof(strangers_cnt));
+	shim_variable(fast_table, sizeof(fast_table));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -6,6 +6,9 @@
 #ifndef XM_PROG_WORLD_H
 #define XM_PROG_WORLD_H
 
+/* Few, so that slots are shared. */
+#define XM_FAST_LOG 2
+
 #include "bpf_shim.h"
 #include "fuzz.h"
 #include "xmasq.bpf.c"
@@ -607,6 +610,7 @@ static struct __sk_buff *make_packet(struct step *s, struct fuzz_in *in)
 	skb = shim_packet(before.b, before.len, s->linear == 255 ? before.len : OFF_IP + s->linear);
 	skb->protocol = bpf_htons(s->dev & DEV_NOT_IP ? ETH_P_IPV6 : get16(before.b + 12));
 	skb->vlan_present = !!(s->dev & DEV_VLAN);
+	skb->vlan_proto = s->dev & DEV_VLAN ? bpf_htons(ETH_P_8021Q) : 0;
 	skb->mark = s->dev & DEV_MARK ? MARK : s->dev & DEV_SOME_MARK ? 5 : 0;
 	skb->ifindex = s->hook == NIC_EGRESS || s->hook == NIC_INGRESS ? NIC : POD(s->dev & 1);
 	skb->ingress_ifindex = s->dev & DEV_INGRESS ? POD(0) : 0;

@@ -29,6 +29,7 @@ static const struct {
 	{ "pod_ingress", suite_pod_ingress },
 	{ "local", suite_local },
 	{ "admit", suite_admit },
+	{ "known", suite_known },
 	{ "life", suite_life },
 	{ "live", suite_live },
 	{ "trace", suite_trace },

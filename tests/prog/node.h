@@ -78,6 +78,7 @@ struct node {
 	__u8 gw_eth[XM_ETH_LEN];  /* from the pod to the CNI */
 	bool owner;
 	int fd[HOOKS];
+	bool keeps; /* what it knows, from one run to the next: nobody writes its tables by hand */
 	int netkit_egress_fd; /* in the place of POD_EGRESS, with a netkit pair */
 	int nic_first_fd;     /* before what is at NIC_EGRESS, while that goes to tcx or back */
 	int clock_fd;
@@ -118,7 +119,18 @@ void node_reset(struct node *n);
 /** node_admit() - every cell of xm_admit has counted this, now */
 void node_admit(struct node *n, __u32 count);
 
-/** node_run() - one program on one frame. @ifindex 0: where the hook usually is */
+/** node_forget() - as the daemon does whenever it takes something back: fast_forget() */
+void node_forget(struct node *n);
+
+/** node_knows() - whether the fast table has a present entry for this tuple, as it is in the packet */
+bool node_knows(struct node *n, const struct xm_flow_key *t);
+
+/**
+ * node_run() - one program on one frame. @ifindex 0: where the hook usually is
+ *
+ * Nothing is known of what came before, since tests write the tables by hand. A packet that is
+ * masqueraded or restored runs once more, when its tuple is known: the same must come out.
+ */
 void node_run(struct node *n, enum hook hook, const struct pkt *p, struct outcome *o);
 void node_run_on(struct node *n, enum hook hook, const struct pkt *p, __u32 ifindex,
 		 struct outcome *o);

@@ -21,6 +21,7 @@ void suite_refused(void);
 void suite_labels(void);
 void suite_pod_ingress(void);
 void suite_local(void);
+void suite_known(void);
 void suite_life(void);
 void suite_live(void);
 void suite_trace(void);

@@ -17,6 +17,8 @@ static void begin(__u8 proto, __u16 overlay)
 	type = overlay;
 	node_reset(&node_a);
 	node_reset(&node_b);
+	/* Who writes a table by hand says so, as the daemon does: node_forget(). */
+	node_a.keeps = node_b.keeps = true;
 	node_key(&node_a, proto, &key_a);
 	node_key(&node_b, proto, &key_b);
 	node_spec(&node_a, &key_a, &spec_a);
@@ -71,6 +73,18 @@ static void stays_fast(int packets)
 	}
 }
 
+static void wipe(struct node *n)
+{
+	memset(n->labels, 0, N_LABELS * sizeof(*n->labels));
+	node_forget(n);
+}
+
+static void down(struct node *n)
+{
+	n->peers[PEER_IDX].up_until[XM_TCP] = n->peers[PEER_IDX].up_until[XM_UDP] = 0;
+	node_forget(n);
+}
+
 /* Its ingress lease is over, and with it the label that it is named by. */
 static void lapse(struct node *n, const struct xm_flow_key *key)
 {
@@ -84,19 +98,14 @@ static void lapse(struct node *n, const struct xm_flow_key *key)
 		n->labels[i].until = now;
 }
 
-static void peer_goes(struct node *n)
-{
-	n->peers[PEER_IDX].up_until[XM_TCP] = n->peers[PEER_IDX].up_until[XM_UDP] = 0;
-}
-
 /*
  * Neither daemon has been there for long, the pods talked all the while. Then one node has proof of
  * the other, which has none of it yet, and a delivery comes before anything is sent.
  */
 static void long_silence(bool a_first)
 {
-	peer_goes(&node_b);
-	peer_goes(&node_a);
+	down(&node_b);
+	down(&node_a);
 	lapse(&node_a, &key_a);
 	lapse(&node_b, &key_b);
 	CHECK_EQ(a_sends(), OVERLAY);
@@ -118,8 +127,8 @@ static void half_heard(bool a_first)
 {
 	struct node *back = a_first ? &node_a : &node_b, *gone = a_first ? &node_b : &node_a;
 
-	peer_goes(&node_a);
-	peer_goes(&node_b);
+	down(&node_a);
+	down(&node_b);
 	CHECK_EQ(a_sends(), OVERLAY);
 	CHECK_EQ(b_sends(), OVERLAY);
 	node_peer(back, PEER_IDX, a_first ? ADDR_B : ADDR_A, PEER_GEN, true);
@@ -168,7 +177,7 @@ static void whole_life(__u8 proto, __u16 overlay)
 	CHECK_EQ(a_sends(), FAST);
 
 	tap_case("life: %s: a silent peer: overlay at once, fast at once when it is back", what);
-	peer_goes(&node_b);
+	down(&node_b);
 	CHECK_EQ(b_sends(), OVERLAY);
 	CHECK_EQ(a_sends(), FAST);
 	node_peer(&node_b, PEER_IDX, ADDR_A, PEER_GEN, true);
@@ -187,8 +196,8 @@ static void whole_life(__u8 proto, __u16 overlay)
 	tap_case("life: %s: a peer with a new epoch: learned anew", what);
 	node_peer(&node_b, PEER_IDX, ADDR_A, PEER_GEN + 1, true);
 	node_peer(&node_a, PEER_IDX, ADDR_B, PEER_GEN + 1, true);
-	memset(node_a.labels, 0, N_LABELS * sizeof(*node_a.labels));
-	memset(node_b.labels, 0, N_LABELS * sizeof(*node_b.labels));
+	wipe(&node_a);
+	wipe(&node_b);
 	CHECK(until_fast(10) <= 10, "not fast again");
 
 	if (proto != IPPROTO_TCP)
@@ -247,11 +256,6 @@ static void established(__u8 proto)
 {
 	begin(proto, XM_OVERLAY_VXLAN);
 	CHECK(until_fast(10) <= 10, "not fast");
-}
-
-static void wipe(struct node *n)
-{
-	memset(n->labels, 0, N_LABELS * sizeof(*n->labels));
 }
 
 static void lost_labels(__u8 proto)

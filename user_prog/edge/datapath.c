@@ -46,9 +46,10 @@ int datapath_prog_fd(const struct datapath *d, enum datapath_prog which)
 void datapath_nic_frame(struct datapath *d, uint32_t len)
 {
 	d->nic_frame = len;
-	if (d->skel)
-		__atomic_store_n(&d->skel->data->nic_frame_max, len ?: UINT32_MAX,
-				 __ATOMIC_RELAXED);
+	if (!d->skel)
+		return;
+	__atomic_store_n(&d->skel->data->nic_frame_max, len ?: UINT32_MAX, __ATOMIC_RELAXED);
+	datapath_fast_forget(d);
 }
 
 void datapath_local_until(struct datapath *d, uint64_t ms)

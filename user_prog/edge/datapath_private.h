@@ -44,6 +44,13 @@ void datapath_policy_unmap(struct datapath *d);
 /* datapath_tables.c */
 /** datapath_sum() - the first @n counters of a per-CPU map, summed over all CPUs */
 int datapath_sum(int fd, unsigned int n, struct xm_counter *c);
+/**
+ * datapath_fast_forget() - something was taken back from the tables
+ *
+ * To be called behind the change: what the programs know by heart (tc_prog/fast.h) is void. What
+ * still holds they learn again with the next packet.
+ */
+void datapath_fast_forget(struct datapath *d);
 
 /* datapath.c */
 /** datapath_hint() - what to do when the kernel answers a load with @err */

@@ -26,12 +26,25 @@
 
 #define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
 
+void datapath_fast_forget(struct datapath *d)
+{
+	__u32 *tag = d->skel->data->fast_tag;
+	__u32 gen = tag[0] / XM_FAST_TAG(1, 0) + 1;
+
+	/* 0 is nobody's, and the last is XM_FAST_BUSY's. */
+	if (gen >= XM_FAST_BUSY / XM_FAST_TAG(1, 0))
+		gen = 1;
+	for (__u32 kind = 0; kind <= XM_FAST_KIND; kind++)
+		__atomic_store_n(&tag[kind], XM_FAST_TAG(gen, kind), __ATOMIC_SEQ_CST);
+}
+
 int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_peer *p,
 		      const bool ok[XM_PROTOS])
 {
-	int fd = bpf_map__fd(d->skel->maps.xm_peer_idx);
+	int fd = bpf_map__fd(d->skel->maps.xm_peer_idx), err;
 	struct xm_peer *x;
 	__u32 slot = idx, noted;
+	bool worse;
 
 	if (idx >= d->n_peers)
 		return -ERANGE;
@@ -42,6 +55,7 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 		STORE(x->used, 0);
 		STORE(x->seen, 0);
 		STORE(x->gen, p->gen);
+		datapath_fast_forget(d);
 		return bpf_map_delete_elem(fd, &p->addr) && errno != ENOENT ? -errno : 0;
 	}
 	/* Down first when the slot changes its meaning, up last. */
@@ -51,6 +65,7 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 	}
 	if (x->addr != p->addr)
 		STORE(x->seen, 0);
+	worse = x->gen != p->gen || x->addr != p->addr;
 	STORE(x->addr, p->addr);
 	STORE(x->gen, p->gen);
 	STORE(x->epoch, p->epoch);
@@ -58,13 +73,21 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 	/* An update takes memory, and this is called with each proof. */
 	if (bpf_map_lookup_elem(fd, &p->addr, &noted) || noted != slot) {
 		if (bpf_map_update_elem(fd, &p->addr, &slot, BPF_ANY)) {
-			log_error("cannot note peer in slot %u: %s", idx, strerror(errno));
-			return -errno;
+			err = -errno;
+			log_error("cannot note peer in slot %u: %s", idx, strerror(-err));
+			datapath_fast_forget(d);
+			return err;
 		}
 	}
-	for (int i = 0; i < XM_PROTOS; i++)
-		STORE(x->up_until[i],
-		      ok[i] && p->up_until_ms[i] ? datapath_jiffies(d, p->up_until_ms[i]) : 0);
+	for (int i = 0; i < XM_PROTOS; i++) {
+		uint64_t until = ok[i] && p->up_until_ms[i] ? datapath_jiffies(d, p->up_until_ms[i])
+							    : 0;
+
+		worse = worse || until < x->up_until[i];
+		STORE(x->up_until[i], until);
+	}
+	if (worse)
+		datapath_fast_forget(d);
 	return 0;
 }
 
@@ -107,6 +130,7 @@ unsigned int datapath_peer_forget_labels(struct datapath *d, __be32 peer)
 			n++;
 		}
 	}
+	datapath_fast_forget(d);
 	return n;
 }
 
@@ -247,6 +271,7 @@ int datapath_flows_del_if(struct datapath *d, datapath_flow_fn match, void *arg,
 		err = err ?: err2;
 	}
 	free(w.v);
+	datapath_fast_forget(d);
 	return err;
 }
 
@@ -268,6 +293,7 @@ void datapath_labels_del_if(struct datapath *d, datapath_flow_fn match, void *ar
 		if ((tag & 0xff) == XM_TAG_USED && match(arg, &key, &none))
 			label_free(d, e, tag);
 	}
+	datapath_fast_forget(d);
 }
 
 struct recycle {
@@ -347,6 +373,7 @@ int datapath_recycle(struct datapath *d, uint32_t idle_ms, struct datapath_use *
 	if (!err)
 		datapath_admit_cool(d, r.now);
 	recycle_labels(&r);
+	datapath_fast_forget(d);
 	r.use.flows -= n;
 	*use = r.use;
 	return err ?: (int)n;
