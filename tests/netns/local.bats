@@ -305,6 +305,8 @@ pod_reads()
 @test "pods of one node: flush by either pod, by address or interface, takes both directions" {
 	local what
 
+	# Those of the tests before.
+	ctl n1 flush --all
 	begin_flows
 	for what in "$(ip_of n1p1)" "$(ip_of n1p2)" "$(host_dev n1p1)" "$(host_dev n1p2)"; do
 		wait_until 5 local_active $TCP

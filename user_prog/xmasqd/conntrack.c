@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,13 +39,22 @@ static void cannot_set(const struct daemon *d, const char *name, int err, char *
 /*
  * To conntrack the last data that it saw was never acknowledged, so an idle connection would
  * lose its entry after nf_conntrack_tcp_timeout_unacknowledged, 5 minutes, instead of 5 days.
+ *
+ * But kernels as 6.12.117 also give that timeout to the entry of a connection that a RST has closed
+ * whose number they did not expect, which is what follows accelerated packets: with 5 days such entries
+ * would fill the table. So it is what RFC 5382 (REQ-5) wants an idle connection to have at least, which is
+ * a little more than the two hours after which a socket's keepalives begin.
  */
+#define IDLE_S (2 * 60 * 60 + 4 * 60)
+
 static void trust_idle(struct daemon *d)
 {
 	char value[SYSCTL_VALUE_MAX];
 	int err;
 
 	err = sysctl_read(SYSCTL_TCP_ESTABLISHED, value, sizeof(value));
+	if (!err && strtoul(value, NULL, 10) > IDLE_S)
+		snprintf(value, sizeof(value), "%u", IDLE_S);
 	err = err ?: sysctl_manage(d->sysctl, SYSCTL_TCP_UNACKED, value);
 	if (err && err != -ENOENT)
 		log_ratelimited(
