@@ -115,6 +115,14 @@ static __always_inline void fast_drop_in(const struct xm_label *e, __be32 peer, 
 		  FAST_IN | (idx & 1));
 }
 
+/* Whether a slot is another tuple's, or rests. @kinds: what its kind and the wanted one differ in */
+static __always_inline int fast_is_others(const volatile struct xm_fast *e, __u64 addrs,
+					  __u32 ports, __u32 kinds, __u64 now)
+{
+	return (kinds & XM_FAST_KIND || e->addrs != addrs || e->ports != ports) && e->until &&
+	       now < e->until + cfg.second;
+}
+
 /**
  * fast_claim() - a slot, to be filled
  * @tag: as it was before what goes in was looked up
@@ -128,29 +136,36 @@ static __always_inline struct xm_fast *fast_claim(__u64 addrs, __u32 ports, __u3
 
 	if (was == XM_FAST_BUSY)
 		return NULL;
-	if (((was ^ tag) & XM_FAST_KIND || e->addrs != addrs || e->ports != ports) && e->until &&
-	    now < e->until + cfg.second)
+	if (fast_is_others(e, addrs, ports, was ^ tag, now))
 		return NULL;
 	if (__sync_val_compare_and_swap(&e->tag, was, XM_FAST_BUSY) != was)
 		return NULL;
+	/* Somebody may have filled it in between, under the same tag. */
+	if (fast_is_others(e, addrs, ports, was ^ tag, now)) {
+		__sync_lock_test_and_set(&e->tag, was);
+		return NULL;
+	}
 	e->addrs = addrs;
 	e->ports = ports;
 	return e;
 }
 
-/* Writes what is to be done: 12 bytes of Ethernet addresses, two addresses, two ports. */
+/* Writes what is to be done: 12 bytes of Ethernet addresses, two addresses, two ports. @csums: of the
+ * addresses and of the ports */
 static __always_inline void fast_fill(struct xm_fast *e, const void *eth, const void *addrs,
-				      const void *ports, __u32 ifindex)
+				      const void *ports, const __u16 *csums, __u32 ifindex)
 {
 	memcpy(e->eth, eth, XM_ETH_LEN);
 	memcpy(&e->to_addrs, addrs, sizeof(e->to_addrs));
 	memcpy(&e->to_ports, ports, sizeof(e->to_ports));
+	e->addr_csum = csums[0];
+	e->port_csum = csums[1];
 	e->ifindex = ifindex;
 }
 
 /* Whether that is still so: the flow may have been another one's before all was read. */
 static __always_inline int fast_holds(const struct xm_fast *e, const void *eth, const void *addrs,
-				      const void *ports, __u32 ifindex)
+				      const void *ports, const volatile __u16 *csums, __u32 ifindex)
 {
 	const volatile __u32 *h = eth, *a = addrs, *p = ports;
 	__u32 was[7];
@@ -159,7 +174,8 @@ static __always_inline int fast_holds(const struct xm_fast *e, const void *eth, 
 	memcpy(was + 3, &e->to_addrs, sizeof(e->to_addrs));
 	memcpy(was + 5, &e->to_ports, sizeof(e->to_ports));
 	return was[0] == h[0] && was[1] == h[1] && was[2] == h[2] && was[3] == a[0] &&
-	       was[4] == a[1] && was[5] == p[0] && e->ifindex == ifindex;
+	       was[4] == a[1] && was[5] == p[0] && e->addr_csum == csums[0] &&
+	       e->port_csum == csums[1] && ifindex && e->ifindex == ifindex;
 }
 
 /* All is written. What it was made of is to be looked at again. */

@@ -127,9 +127,11 @@ static __always_inline void flow_demote(struct xm_label *e, int hold)
 		/* The owner keeps the label but has to tell it again: masqueraded packets
 		 * that the peer sent before it lost the label are still arriving, and
 		 * prove nothing. */
-		flow_unready(&key, f);
+		f->stage = XM_STAGE_NEW;
 		note(XM_R_FLOW_DEMOTED);
 	}
+	if (f)
+		fast_drop_out(&key);
 	label_unack(e);
 }
 

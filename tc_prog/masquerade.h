@@ -141,6 +141,9 @@ XM_CALLED int masquerade_learn(struct xm_flow *f, __u64 addrs, __u32 ports, __u3
 {
 	__u64 now = bpf_jiffies64(), until;
 	__u32 left, idx = tag & XM_UDP;
+	struct xm_flow_key key = {
+		.proto = idx == XM_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+	};
 	struct xm_fast *e;
 	struct xm_peer *p;
 
@@ -152,17 +155,20 @@ XM_CALLED int masquerade_learn(struct xm_flow *f, __u64 addrs, __u32 ports, __u3
 		return 0;
 	left = min_u32(f->out_until - (__u32)now, f->in_until - (__u32)now);
 	left = min_u32(left, f->renew_at - (__u32)now);
+	if ((__s32)left < 0)
+		left = 0;
 	until = p->up_until[idx];
 	e->until = until < now + left ? until : now + left;
-	fast_fill(e, f->eth, &f->node, &f->sport, f->nic_ifindex);
-	e->addr_csum = f->addr_csum;
-	e->port_csum = f->port_csum;
+	fast_fill(e, f->eth, &f->node, &f->sport, &f->addr_csum, f->nic_ifindex);
 	e->pod = pod;
 	e->frame_max = nic_frame_max;
 	fast_publish(e, tag);
-	/* Also when a lease was over in between, whose time that is left was a large number. */
-	if (!fast_holds(e, f->eth, &f->node, &f->sport, f->nic_ifindex) || !flow_is_ready(f) ||
-	    !flow_is_fast(f, pod, idx))
+	/* The daemon may have deleted the flow, and its place be another one's by now. */
+	*(__u64 *)&key.saddr = addrs;
+	*(__u32 *)&key.sport = ports;
+	if (flow_find(&key) != f ||
+	    !fast_holds(e, f->eth, &f->node, &f->sport, &f->addr_csum, f->nic_ifindex) ||
+	    !flow_is_ready(f) || !flow_is_fast(f, pod, idx))
 		fast_unpublish(e, tag);
 	return 0;
 }

@@ -244,7 +244,12 @@ static __always_inline enum xm_reason nic_restore(struct __sk_buff *skb, __u32 *
 	return restore(skb, &pkt, e, label, ifindex);
 }
 
-XM_CALLED enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
+/*
+ * What nic_look() knows, and the fast path in full. Return: a reason, or XM_R_MAX and the reason that
+ * nic_ingress_rest() is to be told: to be called from outside, since the kernel adds up the stacks of
+ * all that have called one another.
+ */
+XM_CALLED __u32 nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
 {
 	struct tunneled t = {};
 	struct outer o = {};
@@ -259,12 +264,14 @@ XM_CALLED enum xm_reason nic_ingress_any(struct __sk_buff *skb, __u32 *ifindex)
 		break;
 	}
 	r = nic_restore(skb, ifindex);
-	return r == XM_R_RESTORED ? r : nic_ingress_rest(skb, r);
+	return r == XM_R_RESTORED ? r : XM_R_MAX + r;
 }
 
 /* Restore what is ours, learn from what is the overlay's; for what fast_known() does not know. @ifindex: see nic_restore() */
 static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *ifindex)
 {
+	__u32 r;
+
 	/* Some drivers leave the headers in a page fragment. */
 	if (skb->data + TCP_OFF > skb->data_end && skb->data + skb->len > skb->data_end)
 		bpf_skb_pull_data(skb, skb->len < TCP_OFF ? skb->len : TCP_OFF);
@@ -272,7 +279,8 @@ static __always_inline enum xm_reason nic_ingress(struct __sk_buff *skb, __u32 *
 		return XM_R_RESTORED;
 	if (nic_is_cold(skb))
 		return XM_R_NONE;
-	return nic_ingress_any(skb, ifindex);
+	r = nic_ingress_any(skb, ifindex);
+	return r < XM_R_MAX ? r : nic_ingress_rest(skb, r - XM_R_MAX);
 }
 
 #endif

@@ -194,13 +194,13 @@ static __always_inline void observe_egress(struct __sk_buff *skb, const struct o
 
 	bpf_skb_load_bytes(skb, 0, f->eth, XM_ETH_LEN);
 	f->nic_ifindex = skb->ifindex;
-	if (f->stage == XM_STAGE_READY)
-		fast_drop_out(&t->key);
 	if (now - f->pod_out < cfg.renew) {
 		f->out_until = now + cfg.lease;
 		f->renew_at = now + cfg.renew;
 		note(XM_R_LEASE_OUT);
 	}
+	if (f->stage == XM_STAGE_READY)
+		fast_drop_out(&t->key);
 	if (!peer_up(p, t->idx))
 		label_doubtful(&t->key, f, owner, now);
 	else if (owner)

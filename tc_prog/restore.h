@@ -68,19 +68,19 @@ XM_CALLED int restore_learn(struct xm_label *e, __u64 addrs, __u32 ports, __u32 
 {
 	__u64 now = bpf_jiffies64(), is = *(volatile __u64 *)&e->tag;
 	struct xm_fast *k;
+	__u32 left;
 
 	k = fast_claim(addrs, ports, tag, now);
 	if (!k)
 		return 0;
-	k->until = now + (e->until - (__u32)now);
-	fast_fill(k, e->eth, &e->saddr, &e->sport, e->pod_ifindex);
-	k->addr_csum = e->addr_csum;
-	k->port_csum = e->port_csum;
+	left = e->until - (__u32)now;
+	k->until = now + ((__s32)left < 0 ? 0 : left);
+	fast_fill(k, e->eth, &e->saddr, &e->sport, &e->addr_csum, e->pod_ifindex);
 	k->pod = 0;
 	k->frame_max = 0;
 	fast_publish(k, tag);
 	/* Also when the lease was over in between: see masquerade_learn(). */
-	if (!fast_holds(k, e->eth, &e->saddr, &e->sport, e->pod_ifindex) ||
+	if (!fast_holds(k, e->eth, &e->saddr, &e->sport, &e->addr_csum, e->pod_ifindex) ||
 	    *(volatile __u64 *)&e->tag != is || (is & 0xff) != XM_TAG_USED ||
 	    !label_is_fast(e, e->owner))
 		fast_unpublish(k, tag);

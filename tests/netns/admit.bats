@@ -158,3 +158,16 @@ none_admitted() { [ "$(admitted "$1")" = 0 ]; }
 	finish "$pid"
 	[ "$(counted n1 flow-new)" = 0 ]
 }
+
+@test "cells of another size, left beside tables of a release that had none, are made anew" {
+	local pin
+
+	pin=$(pin_dir n1)/xm_admit
+	term n1 KILL
+	rm "$pin"
+	bpftool map create "$pin" type array key 4 value 8 entries 128 name xm_admit flags 0x400
+	launch n1
+	wait_until 5 map_size "$pin" "$(bpftool -j map show pinned "$(pin_dir n1)/xm_labels" | jq .max_entries)"
+}
+
+map_size() { [ "$(bpftool -j map show pinned "$1" | jq .max_entries)" = "$2" ]; }

@@ -45,10 +45,12 @@ int datapath_prog_fd(const struct datapath *d, enum datapath_prog which)
 
 void datapath_nic_frame(struct datapath *d, uint32_t len)
 {
+	uint32_t max = len ?: UINT32_MAX;
+
 	d->nic_frame = len;
-	if (!d->skel)
+	if (!d->skel || __atomic_load_n(&d->skel->data->nic_frame_max, __ATOMIC_RELAXED) == max)
 		return;
-	__atomic_store_n(&d->skel->data->nic_frame_max, len ?: UINT32_MAX, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->skel->data->nic_frame_max, max, __ATOMIC_RELAXED);
 	datapath_fast_forget(d);
 }
 

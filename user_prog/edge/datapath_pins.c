@@ -165,6 +165,26 @@ bool datapath_pins_fit(const char *dir, const struct config *c, struct xm_meta *
 	       meta->masq_port == c->masquerade_port && meta->epoch;
 }
 
+/*
+ * A release without such a map may have made new tables beside the pin that it found, of another size.
+ * What is in it is worth nothing without them.
+ */
+static void unpin_other_size(const char *path, const struct bpf_map *map)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	    (info.max_entries != bpf_map__max_entries(map) ||
+	     info.value_size != bpf_map__value_size(map)) &&
+	    unlink(path))
+		log_error("cannot remove %s: %s", path, strerror(errno));
+	close(fd);
+}
+
 int datapath_pins_reuse(struct xmasq_bpf *skel, const char *dir)
 {
 	char path[DATAPATH_PIN_MAX];
@@ -174,6 +194,8 @@ int datapath_pins_reuse(struct xmasq_bpf *skel, const char *dir)
 	for (size_t i = 0; !err && i < XM_ARRAY_SIZE(pinned_maps); i++) {
 		map = bpf_object__find_map_by_name(skel->obj, pinned_maps[i]);
 		pin_path(path, sizeof(path), dir, pinned_maps[i]);
+		if (map && i >= PINNED_ALWAYS)
+			unpin_other_size(path, map);
 		err = map ? bpf_map__set_pin_path(map, path) : -ENOENT;
 	}
 	return err;

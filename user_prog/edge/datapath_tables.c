@@ -83,7 +83,8 @@ int datapath_peer_set(struct datapath *d, unsigned int idx, const struct hello_p
 		uint64_t until = ok[i] && p->up_until_ms[i] ? datapath_jiffies(d, p->up_until_ms[i])
 							    : 0;
 
-		worse = worse || until < x->up_until[i];
+		/* The same time is not always the same jiffy. */
+		worse = worse || until + 1 < x->up_until[i];
 		STORE(x->up_until[i], until);
 	}
 	if (worse)
