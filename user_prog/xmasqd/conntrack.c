@@ -54,7 +54,7 @@ static void trust_idle(struct daemon *d)
 
 	err = sysctl_read(SYSCTL_TCP_ESTABLISHED, value, sizeof(value));
 	if (!err && strtoul(value, NULL, 10) > IDLE_S)
-		snprintf(value, sizeof(value), "%u", IDLE_S);
+		snprintf(value, sizeof(value), "%d", IDLE_S);
 	err = err ?: sysctl_manage(d->sysctl, SYSCTL_TCP_UNACKED, value);
 	if (err && err != -ENOENT)
 		log_ratelimited(
