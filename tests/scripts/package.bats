@@ -231,7 +231,7 @@ NODE='
 		ip -n pod link set eth0 up
 		xmasqd & pid=$!
 		until_ eval "xmasqctl pods -o json |
-			jq -e \".pods[] | select(.ifname == \\\"pod0\\\" and .attached)\""
+			jq -es \".[].pods[] | select(.ifname == \\\"pod0\\\" and .attached)\""
 		kill $pid
 		wait $pid
 		programs pod0
@@ -339,14 +339,14 @@ NODE='
 # ---- with systemd ----
 
 active() { [ "$(sd systemctl is-active xmasqd)" = active ]; }
-epoch() { sd xmasqctl status -o json | jq -e .epoch; }
+epoch() { sd xmasqctl status -o json | jq -es '.[].epoch'; }
 main_pid() { sd systemctl show -p MainPID --value xmasqd; }
 # another PID: the service runs, as another process
 another() { active && [ "$(main_pid)" != "$1" ] && sd xmasqctl status >/dev/null; }
 attached() {
-	sd xmasqctl pods -o json | jq -e --arg a "$1" '.pods[] | select(.netns == $a and .attached)'
+	sd xmasqctl pods -o json | jq -es --arg a "$1" '.[].pods[] | select(.netns == $a and .attached)'
 }
-flow_active() { sd xmasqctl flows -o json | jq -e '.flows[] | select(.state == "active")'; }
+flow_active() { sd xmasqctl flows -o json | jq -es '.[].flows[] | select(.state == "active")'; }
 
 # boot_node: systemd as node n1 of a new bed, nothing of ours installed
 boot_node() {
@@ -415,7 +415,7 @@ readme() {
 		flow xmpk n1p3 $proto 10.244.2.11 4000 --duration 3 --interval-ms 2
 	done
 	sd xmasqctl status
-	sd xmasqctl status -o json | jq -e '.masqueraded > 500 and .restored > 500 and .tcp_ok'
+	sd xmasqctl status -o json | jq -es '.[] | .masqueraded > 500 and .restored > 500 and .tcp_ok'
 	# The sysctl is the node's: what the service may write.
 	[ "$("$BED" exec n1 -- sysctl -n net.netfilter.nf_conntrack_tcp_be_liberal)" = 1 ]
 	sd xmasqctl flush --pod "$("$BED" veth n1p3)"
@@ -451,8 +451,8 @@ readme() {
 	sd sh -c 'ip link add mv0 link "$(ip -o route get 172.31.0.2 | sed "s/.* dev \([^ ]*\).*/\1/")" \
 		type macvlan && ip link set mv0 netns "$(cat /mnt/nobody)"'
 	nameless() {
-		sd xmasqctl pods -o json | jq -e --arg n "pid $(cat "$D/share/nobody")" \
-			'.pods[] | select(.netns == $n and .kind == "macvlan")'
+		sd xmasqctl pods -o json | jq -es --arg n "pid $(cat "$D/share/nobody")" \
+			'.[].pods[] | select(.netns == $n and .kind == "macvlan")'
 	}
 	poll 10 nameless
 	sd sh -c 'kill "$(cat /mnt/nobody)"'

@@ -47,7 +47,7 @@ block() {
 	[ "$(grep -c '^xmasqctl' "$BATS_TEST_TMPDIR/observe.sh")" -ge 5 ]
 	while read -r _ what _; do
 		"$XMASQ_BUILD/xmasqctl" "$what"
-		"$XMASQ_BUILD/xmasqctl" "$what" -o json | jq -e . >/dev/null
+		"$XMASQ_BUILD/xmasqctl" "$what" -o json | jq -es '.[]' >/dev/null
 	done <"$BATS_TEST_TMPDIR/observe.sh"
 	# Sixty seconds are too long here, and the web server is the node's.
 	block Observe 2 | sed -e 's/--count 60/--count 2/' \
@@ -164,7 +164,7 @@ on_n1() {
 		--port 5000 --duration 4 --interval-ms 5
 	kill $!
 	XMASQ_SOCKET=/run/xmasq-xmrd/n1/xmasqd.sock "$XMASQ_BUILD/xmasqctl" status -o json |
-		jq -e '.peers_up == 1 and .masqueraded > 100 and .restored > 100'
+		jq -es '.[] | .peers_up == 1 and .masqueraded > 100 and .restored > 100'
 	scripts/testbed.sh down 3>&-
 }
 
