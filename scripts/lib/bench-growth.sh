@@ -87,7 +87,7 @@ daemon_pid() { bed "$1" xmasq ctl "$2" -- status -o json | jq .pid; }
 
 servers_start()
 {
-	local c end
+	local c
 
 	for c in "${CONTEXTS[@]}"; do
 		server tcp "$c" "$CPU_A" "$TOOLS/xmt-perf" server --tcp --port 5202
@@ -95,16 +95,7 @@ servers_start()
 		server udp2 "$c" "$CPU_A" "$TOOLS/xmt-perf" server --udp --port 5204
 		at "$c" 1 sysctl -qw net.ipv4.tcp_tw_reuse=1
 	done
-	for c in "${CONTEXTS[@]}"; do
-		end=$((SECONDS + 10))
-		until [ "$(at "$c" 2 ss -Hlntu | grep -cE ':520[2-4] ')" -ge 3 ]; do
-			[ "$SECONDS" -lt "$end" ] || {
-				cat "$M_TMP/server-$c-"* >&2
-				die "the servers of '$c' do not listen: their messages are above"
-			}
-			sleep 0.05
-		done
-	done
+	servers_listen ':520[2-4] ' 3
 	DAEMONS=$(daemon_pid "$PREFIX" n1),$(daemon_pid "$PREFIX" n2)
 }
 

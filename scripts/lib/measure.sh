@@ -193,7 +193,7 @@ server()
 
 servers_start()
 {
-	local c end
+	local c
 
 	for c in "${CONTEXTS[@]}"; do
 		server iperf "$c" "$CPU_B" iperf3 -s -p 5201
@@ -205,9 +205,17 @@ servers_start()
 		# Short connections would run out of ports.
 		at "$c" 1 sysctl -qw net.ipv4.tcp_tw_reuse=1
 	done
+	servers_listen ':520[1-5] ' 5
+}
+
+# servers_listen PORTS N: those of every context; PORTS is a regular expression for lines of ss
+servers_listen()
+{
+	local c end
+
 	for c in "${CONTEXTS[@]}"; do
 		end=$((SECONDS + 10))
-		until [ "$(at "$c" 2 ss -Hlntu | grep -cE ':520[1-5] ')" -ge 5 ]; do
+		until [ "$(at "$c" 2 ss -Hlntu | grep -cE "$1")" -ge "$2" ]; do
 			[ "$SECONDS" -lt "$end" ] || {
 				cat "$M_TMP/server-$c-"* >&2
 				die "the servers of '$c' do not listen: their messages are above"
